@@ -1,0 +1,1 @@
+//! Dynamic values behind one trait: JSON text today, a binary form later.

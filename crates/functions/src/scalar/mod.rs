@@ -1,0 +1,8 @@
+//! Scalar functions by family.
+
+use crate::registry::Scalar;
+
+/// The rows of all families.
+pub fn families() -> Vec<&'static [Scalar]> {
+    vec![]
+}

@@ -1,0 +1,14 @@
+//! KQL as text: tokens, tree, types, value texts and diagnostics.
+//!
+//! Input: the text of a query, a management command or a single value. Output: a tree with spans
+//! and diagnostics (`parse_query`, `parse_command`), or a typed value (`value`). This crate knows
+//! nothing of arrays, the engine or files.
+
+pub mod ast;
+pub mod diagnostic;
+pub mod span;
+pub mod types;
+
+pub use diagnostic::Diagnostic;
+pub use span::Span;
+pub use types::{Column, KqlType, TableSchema};
