@@ -1,1 +1,58 @@
-//! Placeholder.
+//! From query text and a catalog view to an engine plan.
+//!
+//! Input: KQL text, what the query may see (`catalog`), and the request's clock, parameters and
+//! options (`PlanContext`). `bind` settles names and types in an engine-free tree (`bound`),
+//! `lower` turns that into engine plans. No storage, clock or network: same input, same plan.
+
+pub mod bound;
+pub mod catalog;
+pub mod error;
+
+use std::collections::HashMap;
+
+use datafusion::logical_expr::LogicalPlan;
+use tidewater_kql::TableSchema;
+
+pub use catalog::{CatalogView, StoredFunction, TableHandle};
+pub use error::PlanError;
+
+/// What a request brings along beside its text.
+#[derive(Clone, Debug, Default)]
+pub struct PlanContext {
+    /// `now()`: ticks since year 1, fixed for the whole query.
+    pub now_ticks: i64,
+    /// Values for `declare query_parameters`, by kusto-rest section 2.
+    pub parameters: HashMap<String, serde_json::Value>,
+    /// Request options by name.
+    pub options: HashMap<String, serde_json::Value>,
+    /// Start of `rand` and `sample`.
+    pub seed: u64,
+    /// `current_principal()`.
+    pub current_principal: String,
+    /// The caller's id of the request.
+    pub client_request_id: String,
+}
+
+/// A planned query.
+#[derive(Clone, Debug)]
+pub struct PlannedQuery {
+    /// A result per query statement.
+    pub results: Vec<PlannedResult>,
+    /// From `set`.
+    pub options: HashMap<String, serde_json::Value>,
+}
+
+/// A planned result table.
+#[derive(Clone, Debug)]
+pub struct PlannedResult {
+    /// The table's name for a bare table reference, or that of `as`.
+    pub name: Option<String>,
+    /// The columns as the user sees them.
+    pub schema: TableSchema,
+    /// Output columns are `schema.arrow()` in names, types and order.
+    pub plan: LogicalPlan,
+    /// The visualization object of kusto-rest section 5.
+    pub visualization: Option<serde_json::Value>,
+    /// Whether the order of rows is promised.
+    pub is_sorted: bool,
+}
