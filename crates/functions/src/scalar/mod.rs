@@ -1,5 +1,7 @@
 //! Scalar functions by family.
 
+pub mod kernel;
+
 use crate::registry::Scalar;
 
 /// The rows of all families.
