@@ -8,6 +8,7 @@ pub mod ast;
 pub mod diagnostic;
 pub mod span;
 pub mod types;
+pub mod value;
 
 pub use diagnostic::Diagnostic;
 pub use span::Span;
