@@ -1,0 +1,62 @@
+# Tidewater: the commands a newcomer needs are `make run` and `make test`.
+#
+# Compiled code is kept outside the clone, so that a fresh clone does not build the engine again.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/tidewater/target
+VENV ?= $(HOME)/.cache/tidewater/venv
+PYTHON ?= python3
+LISTEN ?= 127.0.0.1:8080
+DATA ?= data
+CRATE ?= plan
+
+.PHONY: run test test-rust test-clients test-crate bench lint fmt build quick clean
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make run           build and start the server with the sample data (http://127.0.0.1:8080)
+run: quick
+	"$(CARGO_TARGET_DIR)/quick/tidewater" serve --listen $(LISTEN) --data $(DATA) --samples samples
+
+quick:
+	cargo build --workspace --profile quick
+
+## make test          everything: lints, Rust tests, official clients
+test: lint test-rust test-clients
+
+test-rust:
+	cargo test --workspace --no-fail-fast
+
+## make test-crate CRATE=plan   the tests of one crate, sharing every compiled dependency
+test-crate:
+	cargo test -p tidewater-$(CRATE) -p tidewater-features
+
+test-clients: $(VENV)/.stamp
+	cargo build --workspace
+	"$(VENV)/bin/python" -m pytest -q tests/clients --server "$(CARGO_TARGET_DIR)/debug/tidewater"
+
+$(VENV)/.stamp: tests/clients/requirements.txt
+	$(PYTHON) -m venv "$(VENV)"
+	"$(VENV)/bin/pip" install -q -r tests/clients/requirements.txt
+	touch "$@"
+
+## make lint          formatting and clippy, warnings denied
+lint:
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt:
+	cargo fmt --all
+
+## make build         the fully optimized binary
+build:
+	cargo build --workspace --release
+
+## make bench         compare with DuckDB and chDB on generated telemetry (ROWS=10000000)
+ROWS ?= 10000000
+bench: build
+	$(PYTHON) -m venv "$(VENV)-bench"
+	"$(VENV)-bench/bin/pip" install -q -r bench/requirements.txt
+	"$(VENV)-bench/bin/python" bench/run.py --server "$(CARGO_TARGET_DIR)/release/tidewater" --rows $(ROWS)
+
+clean:
+	cargo clean
