@@ -15,7 +15,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, StringViewArray, make_view,
+    Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, StringViewArray,
+    make_view,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::datatypes::DataType;
@@ -109,7 +110,8 @@ impl<S: Slot> Input<S> {
             ColumnarValue::Scalar(ScalarValue::Null) => (arrow::array::new_null_array(&S::data_type(), 1), 0),
             ColumnarValue::Scalar(value) => (value.to_array()?, 0),
         };
-        let array = if *array.data_type() == S::data_type() { array } else { arrow::compute::cast(&array, &S::data_type())? };
+        let array =
+            if *array.data_type() == S::data_type() { array } else { arrow::compute::cast(&array, &S::data_type())? };
         let has_nulls = array.null_count() > 0;
         match array.as_any().downcast_ref::<S::Array>() {
             Some(array) => Ok(Self { array: array.clone(), mask, has_nulls }),
