@@ -466,7 +466,12 @@ pub enum OperatorKind {
     /// `reduce by expr with ...`
     Reduce { parameters: Vec<Property>, by: NamedExpr, with: Vec<Property> },
     /// `evaluate plugin(arguments) [: (schema)]`
-    Evaluate { parameters: Vec<Property>, plugin: Name, arguments: Vec<Argument>, schema: Option<Vec<ColumnDeclaration>> },
+    Evaluate {
+        parameters: Vec<Property>,
+        plugin: Name,
+        arguments: Vec<Argument>,
+        schema: Option<Vec<ColumnDeclaration>>,
+    },
     /// `invoke f(arguments)`
     Invoke { function: Name, arguments: Vec<Argument> },
     /// `consume`

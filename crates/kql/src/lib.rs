@@ -5,11 +5,16 @@
 //! nothing of arrays, the engine or files.
 
 pub mod ast;
+pub mod command;
 pub mod diagnostic;
+pub mod lexer;
+pub mod parser;
+pub mod printer;
 pub mod span;
 pub mod types;
 pub mod value;
 
 pub use diagnostic::Diagnostic;
+pub use parser::{Parsed, is_command, parse_command, parse_function_body, parse_literal, parse_query};
 pub use span::Span;
 pub use types::{Column, KqlType, TableSchema};

@@ -1,0 +1,544 @@
+//! Scalar expressions.
+//!
+//! Precedence from low to high: `or`, `and`, equality and string operators (one per level, not
+//! chained), `< <= > >=` (likewise), `+ -`, `* / %`, sign, `.` `[ ]` and calls.
+
+use super::{P, Parser, keywords};
+use crate::ast::{Argument, BinaryOp, Expr, ExprKind, InOp, Literal, Name, NamedExpr, OrderKey, Property, UnaryOp};
+use crate::diagnostic::Diagnostic;
+use crate::lexer::TokenKind;
+use crate::span::Span;
+
+/// What stands between two operands of the equality level.
+enum Comparison {
+    Binary(BinaryOp, usize),
+    In(InOp),
+    Between(bool),
+    NotServed,
+}
+
+/// Functions whose argument is a query without parentheses of its own.
+const TABULAR_CALLS: &[&str] = &["toscalar", "totable", "materialize", "__toscalar"];
+
+impl Parser<'_> {
+    /// A scalar expression without pipes.
+    pub(super) fn expression(&mut self) -> P<Expr> {
+        self.chain(BinaryOp::Or)
+    }
+
+    /// A flat chain of `or` or of `and`.
+    fn chain(&mut self, op: BinaryOp) -> P<Expr> {
+        let operand = |parser: &mut Self| match op {
+            BinaryOp::Or => parser.chain(BinaryOp::And),
+            _ => parser.equality(),
+        };
+        let start = self.span();
+        let first = operand(self)?;
+        if !self.at_word(op.text()) {
+            return Ok(first);
+        }
+        let mut operands = vec![first];
+        while self.eat_word(op.text()) {
+            operands.push(operand(self)?);
+        }
+        self.taller()?;
+        let span = self.since(start);
+        if operands.len() > 2 {
+            return Ok(Expr { kind: ExprKind::Chain { op, operands }, span });
+        }
+        match (operands.pop(), operands.pop()) {
+            (Some(right), Some(left)) => Ok(binary(op, left, right, span)),
+            _ => Ok(Expr { kind: ExprKind::Error, span }),
+        }
+    }
+
+    fn equality(&mut self) -> P<Expr> {
+        let start = self.span();
+        let left = if self.at_star_operand() {
+            self.bump();
+            Expr { kind: ExprKind::Star, span: start }
+        } else {
+            self.relational()?
+        };
+        let Some(comparison) = self.comparison() else { return Ok(left) };
+        let kind = match comparison {
+            Comparison::Binary(op, tokens) => {
+                for _ in 0..tokens {
+                    self.bump();
+                }
+                let right = self.relational()?;
+                ExprKind::Binary { op, left: Box::new(left), right: Box::new(right) }
+            }
+            Comparison::In(op) => {
+                self.bump();
+                let list = self.in_list()?;
+                ExprKind::InList { op, operand: Box::new(left), list }
+            }
+            Comparison::Between(negated) => {
+                self.bump();
+                self.expect(TokenKind::OpenParen)?;
+                let (low, high) = self.nested(|parser| {
+                    let low = parser.expression()?;
+                    parser.expect(TokenKind::DotDot)?;
+                    let high = parser.expression()?;
+                    parser.expect(TokenKind::CloseParen)?;
+                    Ok((low, high))
+                })?;
+                ExprKind::Between { negated, operand: Box::new(left), low: Box::new(low), high: Box::new(high) }
+            }
+            Comparison::NotServed => {
+                let what = format!("operator '{}'", self.word());
+                return Err(self.report(Diagnostic::not_served(self.span(), what)));
+            }
+        };
+        self.taller()?;
+        Ok(Expr { kind, span: self.since(start) })
+    }
+
+    /// `*` as all columns: `* has "x"`, `f(x, *)`.
+    fn at_star_operand(&self) -> bool {
+        self.at(TokenKind::Star)
+            && match self.kind_at(1) {
+                TokenKind::Comma
+                | TokenKind::CloseParen
+                | TokenKind::CloseBrace
+                | TokenKind::Pipe
+                | TokenKind::Semicolon
+                | TokenKind::End
+                | TokenKind::EqualEqual
+                | TokenKind::BangEqual
+                | TokenKind::EqualTilde
+                | TokenKind::BangTilde
+                | TokenKind::Colon
+                | TokenKind::Word => true,
+                TokenKind::Name => {
+                    word_comparison(self.word_at(1)).is_some()
+                        || matches!(self.word_at(1), "matches" | "by" | "and" | "or")
+                }
+                _ => false,
+            }
+    }
+
+    fn comparison(&mut self) -> Option<Comparison> {
+        use BinaryOp::*;
+        let one = |op| Some(Comparison::Binary(op, 1));
+        match self.kind() {
+            TokenKind::EqualEqual => one(Equal),
+            TokenKind::BangEqual | TokenKind::LessGreater => one(NotEqual),
+            TokenKind::EqualTilde => one(EqualTilde),
+            TokenKind::BangTilde => one(NotEqualTilde),
+            TokenKind::Colon if self.colon_is_has => one(Has),
+            TokenKind::Name if self.word() == "matches" && self.is_word(1, "regex") => {
+                Some(Comparison::Binary(MatchesRegex, 2))
+            }
+            TokenKind::Name | TokenKind::Word => word_comparison(self.word()),
+            _ => None,
+        }
+    }
+
+    /// `( item, item )` after `in`: scalars or queries, at least one.
+    fn in_list(&mut self) -> P<Vec<Expr>> {
+        self.expect(TokenKind::OpenParen)?;
+        self.nested(|parser| {
+            let list = parser.comma_list(Self::pipe_expression)?;
+            parser.expect_close(TokenKind::CloseParen)?;
+            Ok(list)
+        })
+    }
+
+    fn relational(&mut self) -> P<Expr> {
+        let start = self.span();
+        let left = self.additive()?;
+        let op = match self.kind() {
+            TokenKind::Less => BinaryOp::Less,
+            TokenKind::LessEqual => BinaryOp::LessOrEqual,
+            TokenKind::Greater => BinaryOp::Greater,
+            TokenKind::GreaterEqual => BinaryOp::GreaterOrEqual,
+            _ => return Ok(left),
+        };
+        self.bump();
+        let right = self.additive()?;
+        self.taller()?;
+        Ok(binary(op, left, right, self.since(start)))
+    }
+
+    pub(super) fn additive(&mut self) -> P<Expr> {
+        let start = self.span();
+        let mut left = self.multiplicative()?;
+        loop {
+            let op = match self.kind() {
+                TokenKind::Plus => BinaryOp::Add,
+                TokenKind::Minus => BinaryOp::Subtract,
+                _ => return Ok(left),
+            };
+            self.bump();
+            let right = self.multiplicative()?;
+            self.taller()?;
+            left = binary(op, left, right, self.since(start));
+        }
+    }
+
+    fn multiplicative(&mut self) -> P<Expr> {
+        let start = self.span();
+        let mut left = self.unary()?;
+        loop {
+            let op = match self.kind() {
+                TokenKind::Star => BinaryOp::Multiply,
+                TokenKind::Slash => BinaryOp::Divide,
+                TokenKind::Percent => BinaryOp::Modulo,
+                _ => return Ok(left),
+            };
+            self.bump();
+            let right = self.unary()?;
+            self.taller()?;
+            left = binary(op, left, right, self.since(start));
+        }
+    }
+
+    /// An operand with at most one sign: `--1` is no expression.
+    pub(super) fn unary(&mut self) -> P<Expr> {
+        let start = self.span();
+        let op = match self.kind() {
+            TokenKind::Minus => UnaryOp::Minus,
+            TokenKind::Plus => UnaryOp::Plus,
+            _ => return self.postfix(),
+        };
+        self.bump();
+        // The magnitude of the smallest long is no long itself.
+        if op == UnaryOp::Minus
+            && self.at(TokenKind::Long)
+            && self.word().trim_start_matches('0') == "9223372036854775808"
+        {
+            self.bump();
+            return Ok(Expr { kind: ExprKind::Literal(Literal::Long(Some(i64::MIN))), span: self.since(start) });
+        }
+        let operand = self.postfix()?;
+        self.taller()?;
+        Ok(Expr { kind: ExprKind::Unary { op, operand: Box::new(operand) }, span: self.since(start) })
+    }
+
+    /// An operand with `.name`, `.name(...)` and `[index]` behind it.
+    pub(super) fn postfix(&mut self) -> P<Expr> {
+        self.path(false)
+    }
+
+    /// The same where a list of tables may end in a wildcard: `database("x").T*`.
+    pub(super) fn table_path(&mut self) -> P<Expr> {
+        self.path(true)
+    }
+
+    fn path(&mut self, takes_wildcard: bool) -> P<Expr> {
+        let start = self.span();
+        let mut base = self.primary()?;
+        loop {
+            match self.kind() {
+                TokenKind::Dot => {
+                    self.bump();
+                    let wildcard = if takes_wildcard { self.wildcard() } else { None };
+                    if let Some(wildcard) = wildcard {
+                        let name = match wildcard.kind {
+                            ExprKind::Wildcard(name) => name,
+                            _ => Name { text: "*".into(), span: wildcard.span },
+                        };
+                        self.taller()?;
+                        return Ok(Expr {
+                            kind: ExprKind::Member { base: Box::new(base), name },
+                            span: self.since(start),
+                        });
+                    }
+                    if self.at(TokenKind::OpenBracket) && !self.at_bracketed_name(0) {
+                        // `d.[key]` is `d[key]`.
+                        continue;
+                    }
+                    let name = self.any_name("a name")?;
+                    let kind = if self.at(TokenKind::OpenParen) {
+                        let arguments = self.arguments(false)?;
+                        ExprKind::Call { base: Some(Box::new(base)), name, arguments }
+                    } else {
+                        ExprKind::Member { base: Box::new(base), name }
+                    };
+                    base = Expr { kind, span: self.since(start) };
+                }
+                TokenKind::OpenBracket => {
+                    self.bump();
+                    let index = self.nested(|parser| {
+                        let index = parser.expression()?;
+                        parser.expect(TokenKind::CloseBracket)?;
+                        Ok(index)
+                    })?;
+                    let kind = ExprKind::Index { base: Box::new(base), index: Box::new(index) };
+                    base = Expr { kind, span: self.since(start) };
+                }
+                _ => return Ok(base),
+            }
+            self.taller()?;
+        }
+    }
+
+    fn primary(&mut self) -> P<Expr> {
+        let start = self.span();
+        let kind = match self.kind() {
+            TokenKind::OpenParen => {
+                self.bump();
+                let inner = self.nested(|parser| {
+                    let inner = parser.pipe_expression()?;
+                    parser.expect(TokenKind::CloseParen)?;
+                    Ok(inner)
+                })?;
+                // The brackets belong to the place, not to the tree.
+                return Ok(Expr { kind: inner.kind, span: self.since(start) });
+            }
+            TokenKind::Long | TokenKind::Real | TokenKind::TimeSpan => ExprKind::Literal(self.number_literal()?),
+            TokenKind::String => ExprKind::Literal(Literal::String(self.string_literal()?)),
+            TokenKind::OpenBracket if self.at_bracketed_name(0) => {
+                let name = self.bracketed_name()?;
+                if self.at(TokenKind::OpenParen) {
+                    ExprKind::Call { base: None, name, arguments: self.arguments(false)? }
+                } else {
+                    ExprKind::Name(name)
+                }
+            }
+            TokenKind::Name => self.name_expression()?,
+            TokenKind::Equal => {
+                return Err(self.expected("an expression ('==' compares)"));
+            }
+            _ => return Err(self.expected("an expression")),
+        };
+        Ok(Expr { kind, span: self.since(start) })
+    }
+
+    fn name_expression(&mut self) -> P<ExprKind> {
+        let word = self.word();
+        let is_call = self.kind_at(1) == TokenKind::OpenParen;
+        match word {
+            "true" | "True" | "TRUE" if !is_call => {
+                self.bump();
+                return Ok(ExprKind::Literal(Literal::Bool(Some(true))));
+            }
+            "false" | "False" | "FALSE" if !is_call => {
+                self.bump();
+                return Ok(ExprKind::Literal(Literal::Bool(Some(false))));
+            }
+            "toscalar" | "totable" if self.is_word(1, "kind") && self.kind_at(2) == TokenKind::Equal => {
+                return self.call_with_kind();
+            }
+            "datatable" | "externaldata" | "external_data" | "inline_external_table" if is_call => {
+                return self.data_source();
+            }
+            "entity_group" if self.kind_at(1) == TokenKind::OpenBracket => return self.entity_group(),
+            "typeof" if is_call => return self.type_of(),
+            "dynamic" if is_call => return self.dynamic_literal().map(ExprKind::Literal),
+            _ if is_call && super::literals::is_literal_type(word) => return self.typed_literal(),
+            _ => {}
+        }
+        if !is_call && keywords::is_reserved_reference(word) || matches!(word, "string" | "boolean") {
+            return Err(self.reserved());
+        }
+        let name = self.any_name("a name")?;
+        if is_call {
+            let is_tabular = TABULAR_CALLS.contains(&name.text.as_str());
+            let arguments = self.arguments(is_tabular)?;
+            return Ok(ExprKind::Call { base: None, name, arguments });
+        }
+        Ok(ExprKind::Name(name))
+    }
+
+    /// `toscalar kind=nooptimization (...)`: the kind changes no result.
+    fn call_with_kind(&mut self) -> P<ExprKind> {
+        let name = self.any_name("a name")?;
+        self.bump();
+        self.bump();
+        self.expect_word("nooptimization")?;
+        let arguments = self.arguments(true)?;
+        Ok(ExprKind::Call { base: None, name, arguments })
+    }
+
+    /// `( argument, ... )`; an argument is an expression, `name = expression` or `*`.
+    pub(super) fn arguments(&mut self, is_tabular: bool) -> P<Vec<Argument>> {
+        self.parenthesized(|parser| {
+            let is_named = parser.kind() == TokenKind::Name && parser.kind_at(1) == TokenKind::Equal
+                || parser.at_bracketed_name(0) && parser.kind_at(3) == TokenKind::Equal;
+            let name = if is_named {
+                let name = parser.any_name("a name")?;
+                parser.bump();
+                Some(name)
+            } else {
+                None
+            };
+            let value = if is_tabular || parser.at_source_operator() {
+                parser.pipe_expression()?
+            } else {
+                parser.expression()?
+            };
+            Ok(Argument { name, value })
+        })
+    }
+
+    // Items of operators.
+
+    /// `expr`, `name = expr` or `(a, b) = expr`.
+    pub(super) fn named_expression(&mut self) -> P<NamedExpr> {
+        self.named(Self::expression)
+    }
+
+    pub(super) fn named(&mut self, value: impl FnOnce(&mut Self) -> P<Expr>) -> P<NamedExpr> {
+        let mut names = Vec::new();
+        let mut tuple = false;
+        if self.at(TokenKind::OpenParen) && self.kind_after_bracket() == TokenKind::Equal && self.at_name_tuple() {
+            tuple = true;
+            names = self.parenthesized(Self::declared_name)?;
+            self.expect(TokenKind::Equal)?;
+        } else if self.at(TokenKind::Name) && self.kind_at(1) == TokenKind::Equal
+            || self.at_bracketed_name(0) && self.kind_at(3) == TokenKind::Equal
+        {
+            names.push(self.declared_name()?);
+            self.bump();
+        }
+        Ok(NamedExpr { names, tuple, value: value(self)? })
+    }
+
+    /// Whether the brackets here hold names and commas only.
+    fn at_name_tuple(&self) -> bool {
+        let mut ahead = 1;
+        loop {
+            ahead += match self.kind_at(ahead) {
+                TokenKind::Name => 1,
+                TokenKind::OpenBracket if self.at_bracketed_name(ahead) => 3,
+                _ => return false,
+            };
+            match self.kind_at(ahead) {
+                TokenKind::Comma => ahead += 1,
+                TokenKind::CloseParen => return true,
+                _ => return false,
+            }
+        }
+    }
+
+    pub(super) fn named_list(&mut self) -> P<Vec<NamedExpr>> {
+        self.comma_list(Self::named_expression)
+    }
+
+    /// `expr [asc | desc] [nulls first | nulls last]`.
+    pub(super) fn order_key(&mut self) -> P<OrderKey> {
+        let value = self.expression()?;
+        let ascending = match self.word() {
+            "asc" => Some(true),
+            "desc" => Some(false),
+            _ => None,
+        };
+        if ascending.is_some() {
+            self.bump();
+        }
+        let mut nulls_first = None;
+        if self.eat_word("nulls") {
+            nulls_first = match self.word() {
+                "first" => Some(true),
+                "last" => Some(false),
+                _ => return Err(self.expected("'first' or 'last'")),
+            };
+            self.bump();
+        }
+        Ok(OrderKey { value, ascending, nulls_first })
+    }
+
+    /// `name = value` parameters that an operator takes, in any order; `hint.*` always.
+    pub(super) fn parameters(&mut self, allowed: &[&str]) -> P<Vec<Property>> {
+        let mut parameters = Vec::new();
+        while self.at(TokenKind::Name) {
+            let word = self.word();
+            let is_hint = word == "hint" && self.kind_at(1) == TokenKind::Dot && self.kind_at(3) == TokenKind::Equal;
+            let is_known = (allowed.contains(&word) || keywords::INTERNAL_PARAMETERS.contains(&word))
+                && self.kind_at(1) == TokenKind::Equal;
+            if !is_hint && !is_known {
+                break;
+            }
+            let name = self.dotted_name()?;
+            self.bump();
+            let value = self.property_value()?;
+            parameters.push(Property { name, value });
+        }
+        Ok(parameters)
+    }
+
+    /// A literal, or a bare word as a name.
+    pub(super) fn property_value(&mut self) -> P<Expr> {
+        let is_bool = matches!(self.word(), "true" | "True" | "TRUE" | "false" | "False" | "FALSE");
+        // In `kind=inner (T)` the bracket is the operator's: only typed literals are calls here.
+        let is_call = self.kind_at(1) == TokenKind::OpenParen
+            && (self.at_word("dynamic") || super::literals::is_literal_type(self.word()));
+        if self.at(TokenKind::Name) && !is_call && !is_bool {
+            let span = self.bump().span;
+            let text = span.text(self.text).to_string();
+            return Ok(Expr { kind: ExprKind::Name(Name { text, span }), span });
+        }
+        self.unary()
+    }
+
+    /// `with ( name = value, ... )` when present.
+    pub(super) fn with_properties(&mut self) -> P<Vec<Property>> {
+        if !self.eat_word("with") {
+            return Ok(Vec::new());
+        }
+        self.property_list()
+    }
+
+    /// `( name = value, ... )`.
+    pub(super) fn property_list(&mut self) -> P<Vec<Property>> {
+        self.parenthesized(|parser| {
+            let name = if parser.at(TokenKind::String) {
+                let span = parser.span();
+                Name { text: parser.string_token()?, span }
+            } else {
+                parser.dotted_name()?
+            };
+            parser.expect(TokenKind::Equal)?;
+            let value = parser.property_value()?;
+            Ok(Property { name, value })
+        })
+    }
+}
+
+fn binary(op: BinaryOp, left: Expr, right: Expr, span: Span) -> Expr {
+    Expr { kind: ExprKind::Binary { op, left: Box::new(left), right: Box::new(right) }, span }
+}
+
+fn word_comparison(word: &str) -> Option<Comparison> {
+    use BinaryOp::*;
+    let op = match word {
+        "in" => return Some(Comparison::In(InOp::In)),
+        "!in" => return Some(Comparison::In(InOp::NotIn)),
+        "in~" => return Some(Comparison::In(InOp::InTilde)),
+        "!in~" => return Some(Comparison::In(InOp::NotInTilde)),
+        "has_any" => return Some(Comparison::In(InOp::HasAny)),
+        "has_all" => return Some(Comparison::In(InOp::HasAll)),
+        "between" => return Some(Comparison::Between(false)),
+        "!between" => return Some(Comparison::Between(true)),
+        "like" | "notlike" | "like_cs" | "notlike_cs" | "!like" | "!like_cs" => return Some(Comparison::NotServed),
+        "has" => Has,
+        "!has" | "nothas" => NotHas,
+        "has_cs" => HasCs,
+        "!has_cs" => NotHasCs,
+        "hasprefix" => HasPrefix,
+        "!hasprefix" => NotHasPrefix,
+        "hasprefix_cs" => HasPrefixCs,
+        "!hasprefix_cs" => NotHasPrefixCs,
+        "hassuffix" => HasSuffix,
+        "!hassuffix" => NotHasSuffix,
+        "hassuffix_cs" => HasSuffixCs,
+        "!hassuffix_cs" => NotHasSuffixCs,
+        "contains" => Contains,
+        "!contains" | "notcontains" => NotContains,
+        "contains_cs" | "containscs" => ContainsCs,
+        "!contains_cs" | "notcontains_cs" | "notcontainscs" => NotContainsCs,
+        "startswith" => StartsWith,
+        "!startswith" => NotStartsWith,
+        "startswith_cs" => StartsWithCs,
+        "!startswith_cs" => NotStartsWithCs,
+        "endswith" => EndsWith,
+        "!endswith" => NotEndsWith,
+        "endswith_cs" => EndsWithCs,
+        "!endswith_cs" => NotEndsWithCs,
+        _ => return None,
+    };
+    Some(Comparison::Binary(op, 1))
+}

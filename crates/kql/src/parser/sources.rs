@@ -1,0 +1,69 @@
+//! Sources with a syntax of their own: `datatable`, `externaldata`, `typeof`, entity groups.
+
+use super::{NO_PARTNER, P, Parser};
+use crate::ast::{ColumnDeclaration, ExprKind};
+use crate::lexer::TokenKind;
+
+impl Parser<'_> {
+    /// `datatable (...) [...]`, `externaldata (...) [...] with (...)`, `inline_external_table (...) ...`.
+    pub(super) fn data_source(&mut self) -> P<ExprKind> {
+        let word = self.bump().span.text(self.text);
+        if word == "inline_external_table" {
+            self.skip_until(|kind| matches!(kind, TokenKind::Pipe | TokenKind::Semicolon | TokenKind::Comma));
+            return Ok(ExprKind::OtherSource { what: word.into() });
+        }
+        let columns = self.schema()?;
+        if word == "datatable" {
+            return Ok(ExprKind::DataTable { columns, values: self.bracketed_values()? });
+        }
+        let uris = self.bracketed_values()?;
+        let properties = self.with_properties()?;
+        Ok(ExprKind::ExternalData { columns, uris, properties })
+    }
+
+    /// `( name: type, ... )`.
+    pub(super) fn schema(&mut self) -> P<Vec<ColumnDeclaration>> {
+        self.parenthesized(Self::column_declaration)
+    }
+
+    /// `[ constant, ... ]`, with a comma behind the last one allowed.
+    fn bracketed_values(&mut self) -> P<Vec<crate::ast::Expr>> {
+        self.expect(TokenKind::OpenBracket)?;
+        self.nested(|parser| {
+            let mut values = Vec::new();
+            while !parser.at(TokenKind::CloseBracket) {
+                values.push(parser.unary()?);
+                if !parser.eat(TokenKind::Comma) {
+                    break;
+                }
+            }
+            parser.expect_close(TokenKind::CloseBracket)?;
+            Ok(values)
+        })
+    }
+
+    /// `typeof(type)` or `typeof(name: type, *, ...)`.
+    pub(super) fn type_of(&mut self) -> P<ExprKind> {
+        self.bump();
+        if self.kind_at(2) == TokenKind::Colon || matches!(self.kind_at(1), TokenKind::OpenBracket | TokenKind::Star) {
+            return Ok(ExprKind::TypeOfSchema(self.parenthesized(Self::output_column)?));
+        }
+        self.expect(TokenKind::OpenParen)?;
+        let ty = self.type_name()?;
+        self.expect(TokenKind::CloseParen)?;
+        Ok(ExprKind::TypeOf(ty))
+    }
+
+    /// `entity_group [ ... ]`: kept by name, refused by the binder.
+    pub(super) fn entity_group(&mut self) -> P<ExprKind> {
+        self.bump();
+        let partner = self.partner[self.index];
+        if partner == NO_PARTNER {
+            self.bump();
+            return Err(self.expected("']'"));
+        }
+        self.index = partner as usize;
+        self.bump();
+        Ok(ExprKind::OtherSource { what: "entity_group".into() })
+    }
+}
