@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod call;
+pub mod convert;
 pub mod dynamic;
 pub mod registry;
 pub mod scalar;

@@ -285,6 +285,14 @@ pub fn each_text(call: &Call<'_>, mut f: impl FnMut(usize, &mut String)) -> Resu
     answer(call, builder.finish())
 }
 
+/// A string per row, written as UTF-8 bytes to an empty buffer. Strings are never null.
+pub fn each_written(call: &Call<'_>, mut f: impl FnMut(usize, &mut Vec<u8>)) -> Result<ColumnarValue> {
+    each_dynamic(call, |row, out| {
+        f(row, out);
+        true
+    })
+}
+
 /// A dynamic value per row: the closure appends JSON text to an empty buffer; `false` is null.
 pub fn each_dynamic(call: &Call<'_>, mut f: impl FnMut(usize, &mut Vec<u8>) -> bool) -> Result<ColumnarValue> {
     let rows = rows(call);
@@ -295,7 +303,7 @@ pub fn each_dynamic(call: &Call<'_>, mut f: impl FnMut(usize, &mut Vec<u8>) -> b
         if f(row, &mut json) {
             match std::str::from_utf8(&json) {
                 Ok(text) => builder.push(text),
-                Err(_) => return exec_err!("a dynamic value is not UTF-8"),
+                Err(_) => return exec_err!("a value is not UTF-8"),
             }
         } else {
             builder.push_null();
