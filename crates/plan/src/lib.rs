@@ -7,6 +7,7 @@
 pub mod bound;
 pub mod catalog;
 pub mod error;
+pub mod sql;
 
 use std::collections::HashMap;
 

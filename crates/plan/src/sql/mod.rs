@@ -1,0 +1,407 @@
+//! SQL statements of the Query Service: text to a classified statement, statement to an engine plan.
+//!
+//! Input: one SQL text and a catalog view. Output: what the statement does (`Statement`) and, for
+//! what returns rows, a plan with its KQL columns. Syntax faults come from `parse_statement`;
+//! everything that needs the catalog comes from `plan_rows`. Codes are SQLSTATEs.
+//! Source: query-service-api sections 5, 7, 19, 21.
+
+mod names;
+mod tables;
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement as EngineStatement;
+use datafusion::sql::sqlparser::ast::{self, ObjectName, Statement as Ast, TableObject};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use tidewater_kql::{Column, KqlType, TableSchema};
+
+use crate::catalog::{CatalogView, TableHandle};
+
+/// A fault of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlFault {
+    /// SQLSTATE, e.g. `42P01`.
+    pub code: &'static str,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+impl SqlFault {
+    /// A fault with a code.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// A statement or clause that this server does not serve yet.
+    pub fn not_served(what: impl fmt::Display) -> Self {
+        Self::new(NOT_SUPPORTED, format!("{what} is not served yet"))
+    }
+
+    /// Whether the caller can repair it (`USER_ERROR`), as opposed to `SYSTEM_ERROR`.
+    pub fn is_user_error(&self) -> bool {
+        !matches!(self.code, SYSTEM | OUT_OF_MEMORY)
+    }
+}
+
+impl fmt::Display for SqlFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for SqlFault {}
+
+/// Syntax.
+pub const SYNTAX: &str = "42601";
+/// A table that does not exist.
+pub const UNKNOWN_TABLE: &str = "42P01";
+/// A table that exists already.
+pub const TABLE_EXISTS: &str = "42P07";
+/// A column that does not exist.
+pub const UNKNOWN_COLUMN: &str = "42703";
+/// Types that do not fit.
+pub const TYPE_MISMATCH: &str = "42804";
+/// Division by zero.
+pub const DIVISION_BY_ZERO: &str = "22012";
+/// A documented feature that is not served.
+pub const NOT_SUPPORTED: &str = "0A000";
+/// Out of memory.
+pub const OUT_OF_MEMORY: &str = "53200";
+/// A limit or the time is exceeded.
+pub const LIMIT_EXCEEDED: &str = "53400";
+/// Cancelled.
+pub const CANCELLED: &str = "57014";
+/// A fault of the server.
+pub const SYSTEM: &str = "58000";
+
+/// Largest statement.
+pub const MAX_STATEMENT_BYTES: usize = 1_000_000;
+
+/// A table's name in a statement: the database when qualified, and the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName {
+    /// Before the dot.
+    pub database: Option<String>,
+    /// After it.
+    pub table: String,
+}
+
+/// What a statement does.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    /// Returns rows: the SELECT family, EXPLAIN.
+    Rows(Box<Ast>),
+    /// `SHOW TABLES`.
+    ShowTables,
+    /// `CREATE TABLE name AS query`.
+    CreateTableAs {
+        /// The new table.
+        table: TableName,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+        /// What fills it.
+        query: Box<Ast>,
+    },
+    /// `INSERT INTO name [columns] query`.
+    InsertInto {
+        /// The table.
+        table: TableName,
+        /// The columns named, or none for all by position.
+        columns: Vec<String>,
+        /// What is inserted.
+        query: Box<Ast>,
+    },
+    /// `DROP TABLE [IF EXISTS] name`.
+    DropTable {
+        /// The table.
+        table: TableName,
+        /// `IF EXISTS`.
+        if_exists: bool,
+    },
+}
+
+impl Statement {
+    /// Whether the statement makes a table.
+    pub fn is_ctas(&self) -> bool {
+        matches!(self, Statement::CreateTableAs { .. })
+    }
+
+    /// Whether the statement inserts.
+    pub fn is_insert(&self) -> bool {
+        matches!(self, Statement::InsertInto { .. })
+    }
+}
+
+/// What the names of a statement mean.
+#[derive(Clone)]
+pub struct SqlScope {
+    /// The tables.
+    pub view: Arc<dyn CatalogView>,
+    /// Databases searched for unqualified names, in this order.
+    pub search: Vec<String>,
+}
+
+impl SqlScope {
+    /// The table of a name: exactly so spelled, else the one that differs in case only.
+    pub fn table(&self, name: &TableName) -> Option<Arc<TableHandle>> {
+        let databases: Vec<String> = match &name.database {
+            Some(database) => self.view.database(database).into_iter().collect(),
+            None => self.search.clone(),
+        };
+        databases.iter().find_map(|database| {
+            self.view.table(database, &name.table).or_else(|| {
+                let names = self.view.table_names(database);
+                let own = names.iter().find(|own| own.eq_ignore_ascii_case(&name.table))?;
+                self.view.table(database, own)
+            })
+        })
+    }
+}
+
+/// A plan that returns rows.
+#[derive(Clone, Debug)]
+pub struct SqlRows {
+    /// The plan; its columns have the engine's SQL types (timestamps, not ticks).
+    pub plan: LogicalPlan,
+    /// The columns under unique names with the KQL types they become.
+    pub schema: TableSchema,
+    /// The tables it reads, as (database, table), each once.
+    pub reads: Vec<(String, String)>,
+}
+
+/// Reads one statement.
+///
+/// *Errors*: `42601` for syntax, `0A000` naming a statement or clause that is not served.
+pub fn parse_statement(text: &str) -> Result<Statement, SqlFault> {
+    if text.len() > MAX_STATEMENT_BYTES {
+        let message = format!("the statement has {} bytes, more than the limit of {MAX_STATEMENT_BYTES}", text.len());
+        return Err(SqlFault::new(LIMIT_EXCEEDED, message));
+    }
+    let mut statements = Parser::new(&GenericDialect {})
+        .with_recursion_limit(128)
+        .try_with_sql(text)
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error| syntax(&error))?;
+    let statement = match statements.len() {
+        0 => return Err(SqlFault::new(SYNTAX, "found no statement, expected one")),
+        1 => statements.remove(0),
+        count => return Err(SqlFault::not_served(format!("a text of {count} statements (send one at a time)"))),
+    };
+    names::refuse_snapshot_clause(&statement)?;
+    classify(statement)
+}
+
+fn syntax(error: &ParserError) -> SqlFault {
+    match error {
+        ParserError::RecursionLimitExceeded => SqlFault::new(LIMIT_EXCEEDED, "the statement is nested too deeply"),
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
+            SqlFault::new(SYNTAX, format!("syntax error: {message}"))
+        }
+    }
+}
+
+fn classify(statement: Ast) -> Result<Statement, SqlFault> {
+    Ok(match statement {
+        Ast::Query(_) | Ast::Explain { .. } => Statement::Rows(Box::new(statement)),
+        Ast::ShowTables { .. } => Statement::ShowTables,
+        Ast::CreateTable(create) => {
+            let Some(query) = create.query else { return Err(SqlFault::not_served("CREATE TABLE without AS")) };
+            if create.temporary || create.external || create.or_replace || !create.columns.is_empty() {
+                return Err(SqlFault::not_served(
+                    "CREATE TABLE AS with TEMPORARY, EXTERNAL, OR REPLACE or a column list",
+                ));
+            }
+            if !matches!(create.table_options, ast::CreateTableOptions::None) {
+                return Err(SqlFault::not_served("CREATE TABLE ... WITH (...)"));
+            }
+            let query = Box::new(Ast::Query(query));
+            Statement::CreateTableAs { table: table_name(&create.name)?, if_not_exists: create.if_not_exists, query }
+        }
+        Ast::Insert(insert) => {
+            if insert.overwrite || insert.on.is_some() || insert.returning.is_some() {
+                return Err(SqlFault::not_served("INSERT with OVERWRITE, ON or RETURNING"));
+            }
+            let TableObject::TableName(name) = &insert.table else {
+                return Err(SqlFault::not_served("INSERT INTO a function or query"));
+            };
+            let table = table_name(name)?;
+            let columns = insert.columns.iter().map(|name| Ok(table_name(name)?.table)).collect::<Result<_, _>>()?;
+            let query = insert.source.ok_or_else(|| SqlFault::not_served("INSERT without a query"))?;
+            Statement::InsertInto { table, columns, query: Box::new(Ast::Query(query)) }
+        }
+        Ast::Drop { object_type: ast::ObjectType::Table, if_exists, names, cascade: false, .. } => {
+            match names.as_slice() {
+                [name] => Statement::DropTable { table: table_name(name)?, if_exists },
+                _ => return Err(SqlFault::not_served("DROP TABLE of several tables")),
+            }
+        }
+        other => {
+            let text = other.to_string();
+            let words: Vec<&str> = text.split_whitespace().take(2).collect();
+            return Err(SqlFault::not_served(format!("the statement {}", words.join(" "))));
+        }
+    })
+}
+
+fn table_name(name: &ObjectName) -> Result<TableName, SqlFault> {
+    let mut parts = Vec::new();
+    for part in &name.0 {
+        match part.as_ident() {
+            Some(ident) => parts.push(ident.value.clone()),
+            None => return Err(SqlFault::new(SYNTAX, format!("found '{name}', expected a table name"))),
+        }
+    }
+    match parts.as_slice() {
+        [table] => Ok(TableName { database: None, table: table.clone() }),
+        [database, table] => Ok(TableName { database: Some(database.clone()), table: table.clone() }),
+        _ => Err(SqlFault::new(SYNTAX, format!("found '{name}', expected 'table' or 'database.table'"))),
+    }
+}
+
+/// Plans what returns rows.
+///
+/// *Errors*: `42P01`, `42703`, `42804`, `0A000` and what else the engine refuses.
+pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionContext) -> Result<SqlRows, SqlFault> {
+    let mut statement = statement.clone();
+    let base = session.state();
+    let engine_statement = EngineStatement::Statement(Box::new(statement.clone()));
+    let references = base.resolve_table_references(&engine_statement).map_err(|error| fault_of(&error))?;
+    let mut handles = Vec::new();
+    for reference in references {
+        let name = match reference.schema() {
+            Some(database) => TableName { database: Some(database.to_string()), table: reference.table().to_string() },
+            None => TableName { database: None, table: reference.table().to_string() },
+        };
+        match scope.table(&name) {
+            Some(handle) => handles.push(handle),
+            None => return Err(SqlFault::new(UNKNOWN_TABLE, format!("the table '{reference}' does not exist"))),
+        }
+    }
+    names::match_case(&mut statement, &handles);
+    let mut config = base.config().clone();
+    config.options_mut().catalog.default_catalog = tables::CATALOG.to_string();
+    config.options_mut().catalog.default_schema = tables::SEARCH.to_string();
+    let state = SessionStateBuilder::new_from_existing(base)
+        .with_config(config)
+        .with_catalog_list(Arc::new(tables::SqlCatalogs::new(scope.clone())))
+        .build();
+    let engine_statement = EngineStatement::Statement(Box::new(statement));
+    let plan = state.statement_to_plan(engine_statement).await.map_err(|error| fault_of(&error))?;
+    let schema = kql_schema(plan.schema().as_arrow())?;
+    let mut reads: Vec<(String, String)> = Vec::new();
+    for handle in handles {
+        let pair = (handle.database.clone(), handle.name.clone());
+        if !reads.contains(&pair) {
+            reads.push(pair);
+        }
+    }
+    Ok(SqlRows { plan, schema, reads })
+}
+
+/// KQL columns of a result; names that repeat get the first free number, empty ones `Column<n>`.
+fn kql_schema(schema: &Schema) -> Result<TableSchema, SqlFault> {
+    let mut columns: Vec<Column> = Vec::new();
+    for (at, field) in schema.fields().iter().enumerate() {
+        use datafusion::arrow::datatypes::DataType;
+        let ty = match field.data_type() {
+            DataType::Null => KqlType::String,
+            DataType::Interval(_) => KqlType::TimeSpan,
+            _ => KqlType::of_field(field).ok_or_else(|| {
+                let message = format!("column '{}' has type {}, which no table holds", field.name(), field.data_type());
+                SqlFault::new(TYPE_MISMATCH, message)
+            })?,
+        };
+        let base = if field.name().is_empty() { format!("Column{}", at + 1) } else { field.name().clone() };
+        let taken = |name: &str| columns.iter().any(|column: &Column| column.name == name);
+        let name = match taken(&base) {
+            false => base,
+            true => (1..).map(|n| format!("{base}{n}")).find(|name| !taken(name)).unwrap_or(base),
+        };
+        columns.push(Column::new(name, ty));
+    }
+    Ok(TableSchema::new(columns))
+}
+
+/// The SQLSTATE of an engine's error. Messages of internal errors stay inside.
+pub fn fault_of(error: &DataFusionError) -> SqlFault {
+    let root = error.find_root();
+    let message = || root.strip_backtrace();
+    match root {
+        DataFusionError::SQL(parser, _) => syntax(parser),
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, .. } => {
+                SqlFault::new(UNKNOWN_COLUMN, format!("the column '{}' does not exist", field.flat_name()))
+            }
+            SchemaError::AmbiguousReference { field } => {
+                SqlFault::new("42702", format!("the column '{}' is ambiguous", field.flat_name()))
+            }
+            _ => SqlFault::new("42701", message()),
+        },
+        DataFusionError::NotImplemented(_) => SqlFault::new(NOT_SUPPORTED, message()),
+        DataFusionError::ResourcesExhausted(_) => SqlFault::new(OUT_OF_MEMORY, message()),
+        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+            ArrowError::DivideByZero => SqlFault::new(DIVISION_BY_ZERO, "division by zero"),
+            ArrowError::CastError(text) | ArrowError::ParseError(text) => SqlFault::new("22P02", text.clone()),
+            ArrowError::ArithmeticOverflow(text) => SqlFault::new("22003", text.clone()),
+            other => SqlFault::new("22000", other.to_string()),
+        },
+        DataFusionError::Plan(text) if text.contains("Invalid function") => SqlFault::new("42883", message()),
+        DataFusionError::Plan(text) if text.contains("coerce") || text.contains("type") => {
+            SqlFault::new(TYPE_MISMATCH, message())
+        }
+        DataFusionError::Plan(_) | DataFusionError::Configuration(_) => SqlFault::new("42000", message()),
+        DataFusionError::Execution(_) => SqlFault::new("22000", message()),
+        _ => SqlFault::new(SYSTEM, "an internal error stopped the query"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(text: &str) -> &'static str {
+        parse_statement(text).unwrap_err().code
+    }
+
+    #[test]
+    fn statements_are_told_apart() {
+        assert!(matches!(parse_statement("SELECT 1;").unwrap(), Statement::Rows(_)));
+        assert!(matches!(parse_statement("WITH a AS (SELECT 1) SELECT * FROM a").unwrap(), Statement::Rows(_)));
+        assert!(parse_statement("CREATE TABLE t AS (SELECT 1 AS x)").unwrap().is_ctas());
+        assert!(parse_statement("CREATE TABLE t AS SELECT 1 AS x").unwrap().is_ctas());
+        assert!(parse_statement("INSERT INTO d.t SELECT 1").unwrap().is_insert());
+        assert!(matches!(
+            parse_statement("DROP TABLE IF EXISTS t").unwrap(),
+            Statement::DropTable { if_exists: true, .. }
+        ));
+        assert!(matches!(parse_statement("SHOW TABLES").unwrap(), Statement::ShowTables));
+    }
+
+    #[test]
+    fn faults_have_their_codes() {
+        assert_eq!(code("SELEC 1"), SYNTAX);
+        assert_eq!(code(""), SYNTAX);
+        assert_eq!(code("SELECT 1; SELECT 2"), NOT_SUPPORTED);
+        assert_eq!(code("BEGIN"), NOT_SUPPORTED);
+        assert_eq!(code("CREATE TABLE t (a int)"), NOT_SUPPORTED);
+        assert_eq!(code("SELECT * FROM t SNAPSHOT AS OF 5"), SYNTAX);
+        assert_eq!(code("SELECT * FROM t SNAPSHOT"), NOT_SUPPORTED);
+        assert_eq!(code("UPDATE t SET a = 1"), NOT_SUPPORTED);
+    }
+
+    #[test]
+    fn deep_nesting_is_a_limit() {
+        let deep = format!("SELECT {}1{}", "(".repeat(50_000), ")".repeat(50_000));
+        assert_eq!(code(&deep), LIMIT_EXCEEDED);
+        assert_eq!(code(&format!("SELECT '{}'", "x".repeat(MAX_STATEMENT_BYTES))), LIMIT_EXCEEDED);
+    }
+}
