@@ -91,8 +91,11 @@ pub struct AggregateCall<'a> {
 /// How an aggregate is carried out.
 #[derive(Clone, Copy)]
 pub enum AggregateImp {
-    /// An engine aggregate over all arguments, in order. The answer for no rows and for all-null
-    /// groups must be KQL's (kql-behaviour section 10): `finish` may wrap the aggregate's column.
+    /// An engine aggregate over all arguments, in order (the predicate of an `...if` form aside).
+    /// Constant arguments after the columns may be passed on or not: `build` has their values.
+    /// Where no argument is left (`count()`, `countif(p)`), the call gets the literal 1. The answer
+    /// for no rows and for all-null groups is KQL's (kql-behaviour section 10): `finish` may wrap
+    /// the aggregate's column.
     Function {
         /// The engine's function for these argument types.
         build: fn(&AggregateCall<'_>) -> Result<AggregateUDF>,
@@ -121,7 +124,8 @@ pub struct Aggregate {
     /// For the `...if` forms: position of the predicate argument. The lowering turns it into the
     /// engine's `FILTER (WHERE ...)` and removes it before `build` is called.
     pub predicate: Option<usize>,
-    /// Rows whose first argument is null are left out before the function sees them.
+    /// Whether rows whose first argument is null count for nothing. For documentation only: the
+    /// functions see to it themselves, and know that a null string is the empty string.
     pub skips_nulls: bool,
     /// One sentence.
     pub summary: &'static str,
