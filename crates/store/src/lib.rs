@@ -1,1 +1,43 @@
-//! Placeholder.
+//! Storage: the transactional catalog, Parquet extents, their Delta mirror, job records and result files.
+//!
+//! Input: batches in engine types (`TableSchema::arrow()`) and changes of the catalog. Output: durable commits, and
+//! table providers over one [`Snapshot`]. All input and output of the workspace stands here; nothing here knows KQL
+//! text or HTTP.
+//!
+//! Invariants:
+//! - A data file that no committed row names does not exist: files are synced before the commit that names them, and
+//!   what a crash leaves over is swept at the next start.
+//! - A snapshot never changes, and every file it names stays on disk while it lives.
+//! - One process works on a data directory at a time.
+
+pub(crate) mod catalog;
+pub(crate) mod delta;
+mod error;
+pub(crate) mod extent;
+mod fault;
+pub(crate) mod files;
+mod id;
+mod jobs;
+mod results;
+pub(crate) mod store;
+
+pub use catalog::commit::{Commit, Committed, NewTable};
+pub use catalog::plan::{Alteration, CreateMode, FunctionSpec, TableSpec};
+pub use catalog::snapshot::{Database, Extent, Shape, Snapshot, Table};
+pub use catalog::{
+    Catalog, Change, ColumnRow, DatabaseRow, ExtentRow, FunctionRow, PropertyKey, PropertyOwner, TableRow,
+};
+pub use error::{Entity, Error, ErrorKind, Result};
+pub use extent::StagedExtent;
+pub use extent::merge::MergeReport;
+pub use extent::stats::{Bound, ColumnStats};
+pub use extent::write::{ExtentWriter, ExtentWriterTask, Target, WriteOptions};
+pub use fault::{FaultPoint, Faults};
+pub use files::DataFile;
+pub use id::{DatabaseId, ExtentId, TableId};
+pub use jobs::{JobOrder, JobPage, JobRecord, JobStore};
+pub use results::{ResultStore, ResultWriter};
+pub use store::{Clock, Store, StoreOptions};
+
+/// Ticks of 100 ns from year 1 to 1970.
+pub(crate) const UNIX_EPOCH_TICKS: i64 = tidewater_kql::value::datetime::UNIX_EPOCH_TICKS;

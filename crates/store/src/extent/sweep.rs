@@ -1,0 +1,84 @@
+//! Cleaning at start: what a crash has left and no committed row names.
+//!
+//! Runs before anything is written, so every data file that the catalog does not name is garbage of a write that was
+//! never acknowledged, or of a drop that was. Names that are not ours are left alone.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::catalog::snapshot::Snapshot;
+use crate::error::{Error, Result};
+use crate::files::{self, Layout};
+use crate::id::{DatabaseId, TableId};
+
+pub(crate) fn sweep(layout: &Layout, snapshot: &Snapshot) -> Result<()> {
+    let mut named: HashSet<&Path> = HashSet::new();
+    let mut tables: HashSet<TableId> = HashSet::new();
+    for table in snapshot.databases().flat_map(|database| database.tables()) {
+        tables.insert(table.id());
+        named.extend(table.extents().iter().map(|extent| extent.file().path()));
+    }
+    let mut swept = 0;
+    for (database, database_path) in directories(&layout.databases())? {
+        if DatabaseId::parse(&database).is_none() {
+            continue;
+        }
+        for (table, table_path) in directories(&database_path)? {
+            let Some(table) = TableId::parse(&table) else { continue };
+            for path in files_of(&table_path)? {
+                let ours = path.file_name().and_then(|name| name.to_str()).is_some_and(files::is_data_file);
+                if ours && !named.contains(path.as_path()) {
+                    files::remove_file(&path)?;
+                    swept += 1;
+                }
+            }
+            match tables.contains(&table) {
+                true => sweep_log(&table_path.join(files::DELTA_LOG))?,
+                false => files::remove_table_directory(&table_path),
+            }
+        }
+        // Empty only when its last table went.
+        let _ = fs::remove_dir(&database_path);
+    }
+    if swept > 0 {
+        tracing::info!(files = swept, "swept data files that no commit names");
+    }
+    Ok(())
+}
+
+/// Removes Delta log entries that were never linked under a version.
+fn sweep_log(log: &Path) -> Result<()> {
+    if !log.is_dir() {
+        return Ok(());
+    }
+    for path in files_of(log)? {
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(files::is_temporary_log_file) {
+            files::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn directories(path: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut found = vec![];
+    for entry in fs::read_dir(path).map_err(Error::io("list", path))? {
+        let entry = entry.map_err(Error::io("list", path))?;
+        let is_directory = entry.file_type().map_err(Error::io("list", path))?.is_dir();
+        if let (true, Some(name)) = (is_directory, entry.file_name().to_str()) {
+            found.push((name.to_string(), entry.path()));
+        }
+    }
+    Ok(found)
+}
+
+fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = vec![];
+    for entry in fs::read_dir(path).map_err(Error::io("list", path))? {
+        let entry = entry.map_err(Error::io("list", path))?;
+        if entry.file_type().map_err(Error::io("list", path))?.is_file() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}

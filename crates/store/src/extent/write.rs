@@ -1,0 +1,412 @@
+//! Writing extents: batches in engine types in, durable Parquet files with statistics out.
+//!
+//! A writer buffers one chunk of rows, at most a row group and at most [`WriteOptions::chunk_bytes`], sorts it by the
+//! table's first datetime column, and encodes it. Files are written under their final, unguessable name; they and
+//! their directory are synced before a writer hands them out, and nobody sees them before a commit names them.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use tidewater_kql::KqlType;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::catalog::snapshot::{Shape, Table};
+use crate::error::{Error, Result};
+use crate::extent::rest;
+use crate::extent::stats::Collector;
+use crate::extent::{StagedExtent, sort};
+use crate::fault::{FaultPoint, Faults};
+use crate::files::{self, DataFile, FaultyFile, Layout, TableDirectory};
+use crate::id::{DatabaseId, ExtentId, TableId};
+
+/// Key of the file metadata that names the columns' KQL types, for whoever finds a file without its catalog.
+const COLUMNS_KEY: &str = "tidewater.columns";
+
+/// How data files are written.
+#[derive(Clone, Debug)]
+pub struct WriteOptions {
+    /// Rows of a row group.
+    pub row_group_rows: usize,
+    /// Bytes of values after which a row group ends early: what bounds a writer's memory.
+    pub chunk_bytes: usize,
+    /// Rows after which a new extent begins.
+    pub extent_rows: u64,
+    /// Bytes of a file after which a new extent begins.
+    pub extent_bytes: u64,
+    /// Rows of a data page.
+    pub page_rows: usize,
+    /// Compression level of zstd.
+    pub zstd_level: i32,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self {
+            row_group_rows: 1024 * 1024,
+            chunk_bytes: 128 * 1024 * 1024,
+            extent_rows: 4 * 1024 * 1024,
+            extent_bytes: 1024 * 1024 * 1024,
+            page_rows: 8192,
+            zstd_level: 3,
+        }
+    }
+}
+
+/// The table a writer writes for, with the columns it has now.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub(crate) database: DatabaseId,
+    pub(crate) table: TableId,
+    pub(crate) shape: Arc<Shape>,
+    pub(crate) directory: Arc<TableDirectory>,
+}
+
+impl Target {
+    /// What batches must look like: `TableSchema::arrow()` of the table.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.shape.arrow
+    }
+
+    /// The table.
+    pub fn table(&self) -> TableId {
+        self.table
+    }
+}
+
+impl Table {
+    /// Where a writer writes for this table.
+    pub fn target(&self) -> Target {
+        Target {
+            database: self.database_id(),
+            table: self.id(),
+            shape: Arc::clone(self.shape()),
+            directory: Arc::clone(self.directory()),
+        }
+    }
+}
+
+/// Writes data files for one table. Dropped without [`ExtentWriter::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct ExtentWriter {
+    target: Target,
+    options: WriteOptions,
+    faults: Faults,
+    /// Position of the column that rows are sorted by.
+    time: Option<usize>,
+    /// Positions of all datetime columns.
+    datetimes: Vec<usize>,
+    pending: Vec<RecordBatch>,
+    pending_rows: usize,
+    pending_bytes: usize,
+    open: Option<OpenFile>,
+    done: Vec<StagedExtent>,
+}
+
+impl ExtentWriter {
+    pub(crate) fn new(target: Target, options: WriteOptions, faults: Faults) -> Self {
+        let columns = &target.shape.columns;
+        let datetimes: Vec<usize> =
+            columns.iter().enumerate().filter(|(_, column)| column.ty == KqlType::DateTime).map(|(i, _)| i).collect();
+        Self {
+            time: datetimes.first().copied(),
+            datetimes,
+            target,
+            options,
+            faults,
+            pending: vec![],
+            pending_rows: 0,
+            pending_bytes: 0,
+            open: None,
+            done: vec![],
+        }
+    }
+
+    /// Takes a batch whose columns have the types of [`Target::schema`], in its order.
+    pub fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        self.check(&batch)?;
+        let mut rest = batch;
+        while rest.num_rows() > 0 {
+            let room = self.options.row_group_rows.max(1) - self.pending_rows;
+            let rows = rest.num_rows().min(room);
+            let part = rest.slice(0, rows);
+            rest = rest.slice(rows, rest.num_rows() - rows);
+            self.pending_rows += rows;
+            self.pending_bytes += part.columns().iter().map(rest::value_bytes).sum::<usize>();
+            self.pending.push(part);
+            if self.pending_rows >= self.options.row_group_rows || self.pending_bytes >= self.options.chunk_bytes {
+                self.write_chunk()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends writing; what it returns is on disk and waits for a commit.
+    pub fn finish(mut self) -> Result<Vec<StagedExtent>> {
+        self.write_chunk()?;
+        self.close()?;
+        if !self.done.is_empty() {
+            let directory = self.target.directory.path();
+            self.faults.at(FaultPoint::DirectorySync).map_err(Error::io("sync directory", directory))?;
+            files::sync_directory(directory)?;
+        }
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    fn check(&self, batch: &RecordBatch) -> Result<()> {
+        let expected = self.target.schema().fields();
+        let found = batch.schema_ref().fields();
+        if expected.len() != found.len() {
+            let (found, expected) = (found.len(), expected.len());
+            return Err(Error::Invalid(format!("found {found} columns, expected {expected}")));
+        }
+        for (expected, found) in expected.iter().zip(found) {
+            if expected.data_type() != found.data_type() {
+                let (name, found, expected) = (expected.name(), found.data_type(), expected.data_type());
+                return Err(Error::Invalid(format!("column '{name}': found {found}, expected {expected}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_chunk(&mut self) -> Result<()> {
+        if self.pending_rows == 0 {
+            return Ok(());
+        }
+        let batches = std::mem::take(&mut self.pending);
+        let bytes = std::mem::take(&mut self.pending_bytes);
+        self.pending_rows = 0;
+        let ticks: Vec<usize> = self
+            .datetimes
+            .iter()
+            .copied()
+            .filter(|column| {
+                batches.iter().any(|batch| rest::has_ticks(batch.column(*column).as_primitive::<Int64Type>()))
+            })
+            .collect();
+        // A file's columns are fixed when it is opened. Values that need a hidden column it lacks begin a new file.
+        let misfit = self.open.as_ref().is_some_and(|open| ticks.iter().any(|column| !open.ticks.contains(column)));
+        if misfit {
+            self.close()?;
+        }
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => OpenFile::create(&self.target, &self.options, &self.faults, self.time, ticks)?,
+        };
+        for batch in &batches {
+            open.observe(batch);
+        }
+        open.original_bytes += bytes as u64;
+        match self.time {
+            Some(time) => sort::in_order(batches, time, |batch| open.write(&self.target.shape, &batch))?,
+            None => batches.iter().try_for_each(|batch| open.write(&self.target.shape, batch))?,
+        }
+        open.writer.flush()?;
+        let is_full =
+            open.rows >= self.options.extent_rows || open.writer.bytes_written() as u64 >= self.options.extent_bytes;
+        self.open = Some(open);
+        if is_full {
+            self.close()?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        if let Some(open) = self.open.take() {
+            self.done.push(open.close(&self.target)?);
+        }
+        Ok(())
+    }
+}
+
+/// A file that is being written.
+struct OpenFile {
+    id: ExtentId,
+    writer: ArrowWriter<FaultyFile>,
+    schema: SchemaRef,
+    /// Positions of the datetime columns that have a hidden column.
+    ticks: Vec<usize>,
+    collectors: Vec<Collector>,
+    rows: u64,
+    original_bytes: u64,
+    /// Deletes the file unless it is committed.
+    file: Arc<DataFile>,
+}
+
+impl std::fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenFile").field("id", &self.id).field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+impl OpenFile {
+    fn create(
+        target: &Target,
+        options: &WriteOptions,
+        faults: &Faults,
+        time: Option<usize>,
+        ticks: Vec<usize>,
+    ) -> Result<Self> {
+        let directory = target.directory.path();
+        files::create_directory(directory)?;
+        let id = ExtentId::random();
+        let path = directory.join(format!("{id}.parquet"));
+        let file = DataFile::staged(path.clone(), Arc::clone(&target.directory));
+        let out = FaultyFile::create(&path, faults.clone())?;
+        let schema = rest_schema(&target.shape, &ticks);
+        let properties = properties(&target.shape, options, time)?;
+        // Readers take types from Parquet itself; an embedded Arrow schema would show them string views.
+        let arrow_options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(out, Arc::clone(&schema), arrow_options)?;
+        let collectors = target.shape.columns.iter().map(|column| Collector::new(column.ty)).collect();
+        Ok(Self { id, writer, schema, ticks, collectors, rows: 0, original_bytes: 0, file })
+    }
+
+    fn observe(&mut self, batch: &RecordBatch) {
+        for (collector, array) in self.collectors.iter_mut().zip(batch.columns()) {
+            collector.add(array);
+        }
+        self.rows += batch.num_rows() as u64;
+    }
+
+    fn write(&mut self, shape: &Shape, batch: &RecordBatch) -> Result<()> {
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        for (index, (column, array)) in shape.columns.iter().zip(batch.columns()).enumerate() {
+            arrays.push(rest::to_rest(column.ty, array)?);
+            if self.ticks.contains(&index) {
+                arrays.push(rest::tick_column(array));
+            }
+        }
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let stored = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?;
+        self.writer.write(&stored)?;
+        Ok(())
+    }
+
+    fn close(mut self, target: &Target) -> Result<StagedExtent> {
+        self.writer.finish()?;
+        let bytes = self.writer.bytes_written() as u64;
+        self.writer.inner().sync(self.file.path())?;
+        let ticks = self.ticks;
+        let columns = target.shape.columns.iter().zip(self.collectors).enumerate();
+        let columns = columns
+            .map(|(index, (column, collector))| {
+                (column.at_rest().to_string(), collector.finish(ticks.contains(&index)))
+            })
+            .collect();
+        Ok(StagedExtent {
+            id: self.id,
+            table: target.table,
+            path: Layout::extent_path(target.database, target.table, self.id),
+            rows: self.rows,
+            bytes,
+            original_bytes: self.original_bytes,
+            columns,
+            file: self.file,
+            created: None,
+        })
+    }
+}
+
+/// The columns of a file: each table column, a datetime followed by its hidden column where one is needed.
+fn rest_schema(shape: &Shape, ticks: &[usize]) -> SchemaRef {
+    let mut fields: Vec<Field> = Vec::with_capacity(shape.columns.len() + ticks.len());
+    for (index, column) in shape.columns.iter().enumerate() {
+        fields.push(rest::rest_field(column.at_rest(), column.ty));
+        if ticks.contains(&index) {
+            fields.push(rest::tick_field(column.at_rest()));
+        }
+    }
+    Arc::new(Schema::new(fields))
+}
+
+fn properties(shape: &Shape, options: &WriteOptions, time: Option<usize>) -> Result<WriterProperties> {
+    let columns: Vec<serde_json::Value> = shape
+        .columns
+        .iter()
+        .map(|column| serde_json::json!({ "name": column.name, "type": column.ty.name(), "column": column.at_rest() }))
+        .collect();
+    let metadata = KeyValue::new(COLUMNS_KEY.to_string(), serde_json::Value::from(columns).to_string());
+    let mut builder = WriterProperties::builder()
+        .set_created_by(concat!("tidewater ", env!("CARGO_PKG_VERSION")).to_string())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(options.zstd_level)?))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_data_page_row_count_limit(options.page_rows)
+        // Row groups end where chunks end.
+        .set_max_row_group_row_count(None)
+        .set_key_value_metadata(Some(vec![metadata]));
+    if let Some(time) = time {
+        // Hidden columns shift positions; those before the first datetime have none.
+        let column_idx = i32::try_from(time).map_err(|_| Error::Invalid("too many columns".into()))?;
+        builder =
+            builder.set_sorting_columns(Some(vec![SortingColumn { column_idx, descending: false, nulls_first: true }]));
+    }
+    Ok(builder.build())
+}
+
+/// Batches on their way to the writer's thread: a small number, so that a slow disk slows the source.
+const QUEUED_BATCHES: usize = 4;
+
+/// What a writer's thread is told.
+#[derive(Debug)]
+enum Message {
+    Batch(RecordBatch),
+    End,
+}
+
+/// A writer on a blocking thread, fed from async code. Dropped without [`ExtentWriterTask::finish`], it leaves
+/// nothing behind.
+#[derive(Debug)]
+pub struct ExtentWriterTask {
+    sender: mpsc::Sender<Message>,
+    /// Taken once its end was seen.
+    worker: Option<JoinHandle<Result<Vec<StagedExtent>>>>,
+}
+
+impl ExtentWriterTask {
+    pub(crate) fn start(mut writer: ExtentWriter) -> Self {
+        let (sender, mut receiver) = mpsc::channel(QUEUED_BATCHES);
+        let worker = tokio::task::spawn_blocking(move || {
+            while let Some(message) = receiver.blocking_recv() {
+                match message {
+                    Message::Batch(batch) => writer.write(batch)?,
+                    Message::End => return writer.finish(),
+                }
+            }
+            // A source that went away without an end was cancelled: its rows are not wanted.
+            Ok(vec![])
+        });
+        Self { sender, worker: Some(worker) }
+    }
+
+    /// Hands over a batch; waits while the writer is behind. An error ends writing; the first one tells why.
+    pub async fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        if self.sender.send(Message::Batch(batch)).await.is_ok() {
+            return Ok(());
+        }
+        Err(self.failure().await)
+    }
+
+    /// Ends writing; what it returns is on disk and waits for a commit.
+    pub async fn finish(mut self) -> Result<Vec<StagedExtent>> {
+        if self.sender.send(Message::End).await.is_err() {
+            return Err(self.failure().await);
+        }
+        let worker = self.worker.take().ok_or(Error::Stopped)?;
+        worker.await.map_err(|_| Error::Stopped)?
+    }
+
+    async fn failure(&mut self) -> Error {
+        let Some(worker) = self.worker.take() else { return Error::Stopped };
+        match worker.await {
+            Ok(Err(error)) => error,
+            Ok(Ok(_)) | Err(_) => Error::Stopped,
+        }
+    }
+}

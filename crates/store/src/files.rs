@@ -1,0 +1,337 @@
+//! The data directory: names of its files, durable creation, the lock, and deletion of what nobody names.
+//!
+//! Nothing else in the workspace touches the file system. Only files that match [`is_data_file`] and
+//! [`is_log_file`] are ever deleted: whatever else lies in the directory belongs to somebody else.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::fault::{FaultPoint, Faults};
+use crate::id::{DatabaseId, ExtentId, TableId};
+
+/// Folder of the Delta mirror inside a table's directory.
+pub(crate) const DELTA_LOG: &str = "_delta_log";
+const DATABASES: &str = "databases";
+
+/// The paths of a data directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    root: Arc<PathBuf>,
+}
+
+impl Layout {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: Arc::new(root.to_path_buf()) }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn catalog(&self) -> PathBuf {
+        self.root.join("catalog.sqlite")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.root.join("tidewater.lock")
+    }
+
+    pub(crate) fn results(&self) -> PathBuf {
+        self.root.join("results")
+    }
+
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    pub(crate) fn databases(&self) -> PathBuf {
+        self.root.join(DATABASES)
+    }
+
+    pub(crate) fn table(&self, database: DatabaseId, table: TableId) -> PathBuf {
+        self.databases().join(database.to_string()).join(table.to_string())
+    }
+
+    /// Where an extent lies, relative to the data directory; what the catalog stores.
+    pub(crate) fn extent_path(database: DatabaseId, table: TableId, extent: ExtentId) -> String {
+        format!("{DATABASES}/{database}/{table}/{extent}.parquet")
+    }
+}
+
+/// True for the names we give to data files: `<uuid>.parquet`.
+pub(crate) fn is_data_file(name: &str) -> bool {
+    name.strip_suffix(".parquet").is_some_and(|stem| stem.len() == 36 && Uuid::try_parse(stem).is_ok())
+}
+
+/// True for the names we give to Delta log files: twenty digits and `.json`, or our temporary form of it.
+pub(crate) fn is_log_file(name: &str) -> bool {
+    let version = name.strip_suffix(".json").is_some_and(|s| s.len() == 20 && s.bytes().all(|b| b.is_ascii_digit()));
+    version || is_temporary_log_file(name)
+}
+
+/// True for a Delta log entry that was never linked under its version.
+pub(crate) fn is_temporary_log_file(name: &str) -> bool {
+    name.strip_prefix(".tidewater-").and_then(|s| s.strip_suffix(".tmp")).is_some_and(|s| Uuid::try_parse(s).is_ok())
+}
+
+/// Makes a directory's entries durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(Error::io("sync directory", path))
+}
+
+/// Creates a directory and its missing parents, each durable in its parent.
+pub(crate) fn create_directory(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().ok_or_else(|| Error::Invalid(format!("'{}' has no parent", path.display())))?;
+    // A relative path ends in the empty path, which is the current directory.
+    if !parent.as_os_str().is_empty() {
+        create_directory(parent)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(Error::io("create directory", path)(error)),
+    }
+    if !parent.as_os_str().is_empty() {
+        sync_directory(parent)?;
+    }
+    Ok(())
+}
+
+/// Removes a file; a missing one is as good as removed.
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("remove", path)(error)),
+    }
+}
+
+/// The lock that keeps a data directory to one process; held until dropped or until the process ends.
+#[derive(Debug)]
+pub(crate) struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    pub(crate) fn take(layout: &Layout) -> Result<Self> {
+        let path = layout.lock();
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // The holder's number is a hint for people; without it the message stays true.
+                let _ = file.read_to_string(&mut text);
+                let holder = match text.trim() {
+                    "" => String::new(),
+                    process => format!(" (process {process})"),
+                };
+                return Err(Error::Locked { path: layout.root().to_path_buf(), holder });
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
+        }
+        let write = |file: &mut File| -> io::Result<()> {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            writeln!(file, "{}", std::process::id())
+        };
+        write(&mut file).map_err(Error::io("write", &path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// What the background thread deletes.
+#[derive(Debug)]
+pub(crate) enum Doomed {
+    /// A data file.
+    File(PathBuf),
+    /// The directory of a dropped table: our log files, then the directory if it is empty.
+    Table(PathBuf),
+    /// Answers when everything sent before is done.
+    Barrier(mpsc::SyncSender<()>),
+}
+
+/// Sends dropped files to the background thread.
+pub(crate) type Reaper = mpsc::Sender<Doomed>;
+
+/// Starts the thread that deletes files, so that no query pays for it.
+pub(crate) fn start_reaper(faults: Faults) -> Result<Reaper> {
+    let (sender, receiver) = mpsc::channel();
+    let work = move || {
+        for doomed in receiver {
+            match doomed {
+                Doomed::File(path) => {
+                    // A file that cannot be deleted now is swept at the next start.
+                    let result = faults
+                        .at(FaultPoint::Reap)
+                        .map_err(Error::io("remove", &path))
+                        .and_then(|()| remove_file(&path));
+                    if let Err(error) = result {
+                        tracing::warn!(%error, "dropped data file stays until the next start");
+                    }
+                }
+                Doomed::Table(path) => remove_table_directory(&path),
+                Doomed::Barrier(done) => {
+                    let _ = done.send(());
+                }
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("tidewater-reaper".into())
+        .spawn(work)
+        .map_err(Error::io("start thread for", Path::new("reaper")))?;
+    Ok(sender)
+}
+
+/// Removes our files of a dropped table and its directories as far as they are empty.
+pub(crate) fn remove_table_directory(path: &Path) {
+    let log = path.join(DELTA_LOG);
+    for entry in fs::read_dir(&log).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_log_file) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    // `remove_dir` refuses when something foreign is left: exactly what is wanted.
+    let _ = fs::remove_dir(&log);
+    let _ = fs::remove_dir(path);
+    if let Some(database) = path.parent() {
+        let _ = fs::remove_dir(database);
+    }
+}
+
+/// A table's directory; goes when the table is dropped and the last reader of its files is done.
+#[derive(Debug)]
+pub(crate) struct TableDirectory {
+    path: PathBuf,
+    doomed: AtomicBool,
+    reaper: Reaper,
+}
+
+impl TableDirectory {
+    pub(crate) fn new(path: PathBuf, reaper: Reaper) -> Arc<Self> {
+        Arc::new(Self { path, doomed: AtomicBool::new(false), reaper })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn doom(&self) {
+        self.doomed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn keep(&self) {
+        self.doomed.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for TableDirectory {
+    fn drop(&mut self) {
+        if self.doomed.load(Ordering::Acquire) {
+            let _ = self.reaper.send(Doomed::Table(self.path.clone()));
+        }
+    }
+}
+
+/// A data file on disk. It is deleted when the last holder lets go, if by then no committed row names it.
+#[derive(Debug)]
+pub struct DataFile {
+    path: PathBuf,
+    doomed: AtomicBool,
+    directory: Arc<TableDirectory>,
+}
+
+impl DataFile {
+    /// A file that nobody names yet.
+    pub(crate) fn staged(path: PathBuf, directory: Arc<TableDirectory>) -> Arc<Self> {
+        Arc::new(Self { path, doomed: AtomicBool::new(true), directory })
+    }
+
+    /// A file that the catalog names.
+    pub(crate) fn committed(path: PathBuf, directory: Arc<TableDirectory>) -> Arc<Self> {
+        Arc::new(Self { path, doomed: AtomicBool::new(false), directory })
+    }
+
+    /// Absolute path, or relative to the process's directory if the data directory is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn keep(&self) {
+        self.doomed.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn doom(&self) {
+        self.doomed.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for DataFile {
+    fn drop(&mut self) {
+        if self.doomed.load(Ordering::Acquire) {
+            let _ = self.directory.reaper.send(Doomed::File(std::mem::take(&mut self.path)));
+        }
+    }
+}
+
+/// A writer that passes each write by the fault hook.
+#[derive(Debug)]
+pub(crate) struct FaultyFile {
+    file: File,
+    faults: Faults,
+}
+
+impl FaultyFile {
+    pub(crate) fn create(path: &Path, faults: Faults) -> Result<Self> {
+        let file = File::options().create_new(true).write(true).open(path).map_err(Error::io("create", path))?;
+        Ok(Self { file, faults })
+    }
+
+    /// Bytes and length on disk.
+    pub(crate) fn sync(&self, path: &Path) -> Result<()> {
+        self.faults.at(FaultPoint::DataSync).and_then(|()| self.file.sync_all()).map_err(Error::io("sync", path))
+    }
+}
+
+impl Write for FaultyFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.faults.at(FaultPoint::DataWrite)?;
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_names_are_ours() {
+        assert!(is_data_file("0b0f4d0e-3b0a-4b43-8a25-6d3c1e2f4a5b.parquet"));
+        assert!(!is_data_file("part-00000.parquet"));
+        assert!(!is_data_file("0b0f4d0e3b0a4b438a256d3c1e2f4a5b.parquet"));
+        assert!(is_log_file("00000000000000000012.json"));
+        assert!(is_log_file(".tidewater-0b0f4d0e-3b0a-4b43-8a25-6d3c1e2f4a5b.tmp"));
+        assert!(!is_log_file("_last_checkpoint"));
+    }
+}

@@ -1,0 +1,282 @@
+//! Records of jobs: JSON keyed by id, listed by two order values that are unique within a scope.
+//!
+//! What a record means is its owner's business. This module gives what ordering, paging and restart need: a clock of
+//! microseconds that never gives the same value twice in a scope, changes that are one transaction each, and answers
+//! only after the disk has confirmed. Source: query-service-api section 8, "Ties in `created`".
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use serde_json::Value;
+
+use crate::catalog::sqlite;
+use crate::error::{Entity, Error, Result};
+use crate::store::{Clock, blocking};
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS jobs (
+  kind TEXT NOT NULL, scope TEXT NOT NULL, id TEXT NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL,
+  state TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, scope, id)) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS jobs_by_created ON jobs (kind, scope, created);
+CREATE INDEX IF NOT EXISTS jobs_by_updated ON jobs (kind, scope, updated);
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (kind, state);
+";
+
+const COLUMNS: &str = "kind, scope, id, created, updated, state, value";
+
+/// A stored record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobRecord {
+    /// What sort of record this is: `query`, `schedule`, ...
+    pub kind: String,
+    /// Within what ids and order values are unique: an organisation and sandbox, say.
+    pub scope: String,
+    /// Its id.
+    pub id: String,
+    /// Order value: microseconds since 1970 when it was created; unique in its kind and scope.
+    pub created: i64,
+    /// Order value: microseconds since 1970 of the last change; unique likewise, equal to `created` at first.
+    pub updated: i64,
+    /// A short text that can be listed by.
+    pub state: String,
+    /// Everything else.
+    pub value: Value,
+}
+
+/// Which order value a list follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobOrder {
+    /// By creation.
+    Created,
+    /// By the last change.
+    Updated,
+}
+
+/// What part of a list to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobPage {
+    /// The order.
+    pub order: JobOrder,
+    /// Newest first.
+    pub descending: bool,
+    /// Smallest order value, itself included.
+    pub from: Option<i64>,
+    /// Largest order value, itself included.
+    pub to: Option<i64>,
+    /// Most records.
+    pub limit: usize,
+}
+
+/// The records of one store. Clones share it.
+#[derive(Clone)]
+pub struct JobStore {
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    connection: Connection,
+    clock: Clock,
+    /// The last value given, by kind and scope.
+    last: HashMap<(String, String), i64>,
+}
+
+impl std::fmt::Debug for JobStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JobStore")
+    }
+}
+
+impl JobStore {
+    pub(crate) fn open(path: &Path, clock: Clock) -> Result<Self> {
+        let connection = sqlite::connect(path)?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self { inner: Arc::new(Mutex::new(Inner { connection, clock, last: HashMap::new() })) })
+    }
+
+    /// Stores a new record; `make` gets its creation time and gives state and value.
+    ///
+    /// Errors: [`Error::Exists`] when the id is taken.
+    pub async fn insert(
+        &self,
+        kind: &str,
+        scope: &str,
+        id: &str,
+        make: impl FnOnce(i64) -> (String, Value) + Send + 'static,
+    ) -> Result<JobRecord> {
+        let (kind, scope, id) = (kind.to_string(), scope.to_string(), id.to_string());
+        self.run(move |inner| {
+            let now = inner.tick(&kind, &scope)?;
+            let (state, value) = make(now);
+            let record = JobRecord { kind, scope, id, created: now, updated: now, state, value };
+            let transaction = inner.begin()?;
+            if find(&transaction, &record.kind, &record.scope, &record.id)?.is_some() {
+                return Err(Error::exists(Entity::Job, &record.id));
+            }
+            save(&transaction, &record)?;
+            transaction.commit()?;
+            Ok(record)
+        })
+        .await
+    }
+
+    /// The record with this id.
+    pub async fn get(&self, kind: &str, scope: &str, id: &str) -> Result<Option<JobRecord>> {
+        let (kind, scope, id) = (kind.to_string(), scope.to_string(), id.to_string());
+        self.run(move |inner| find(&inner.connection, &kind, &scope, &id)).await
+    }
+
+    /// Reads, changes and stores a record in one transaction. `change` gets the record and the time it would have; if
+    /// it changes state or value, the record is stored with that time as `updated`. Returns the record as it is then
+    /// and what `change` returned; `None` when there is no such record.
+    pub async fn update<T: Send + 'static>(
+        &self,
+        kind: &str,
+        scope: &str,
+        id: &str,
+        change: impl FnOnce(&mut JobRecord, i64) -> T + Send + 'static,
+    ) -> Result<Option<(JobRecord, T)>> {
+        let (kind, scope, id) = (kind.to_string(), scope.to_string(), id.to_string());
+        self.run(move |inner| {
+            let now = inner.tick(&kind, &scope)?;
+            let transaction = inner.begin()?;
+            let Some(before) = find(&transaction, &kind, &scope, &id)? else { return Ok(None) };
+            let mut record = before.clone();
+            let outcome = change(&mut record, now);
+            let (state, value) = (record.state, record.value);
+            if state == before.state && value == before.value {
+                return Ok(Some((before, outcome)));
+            }
+            // Identity and creation are not the closure's to change.
+            let record = JobRecord { state, value, updated: now, ..before };
+            save(&transaction, &record)?;
+            transaction.commit()?;
+            Ok(Some((record, outcome)))
+        })
+        .await
+    }
+
+    /// Removes a record; tells whether there was one.
+    pub async fn remove(&self, kind: &str, scope: &str, id: &str) -> Result<bool> {
+        let (kind, scope, id) = (kind.to_string(), scope.to_string(), id.to_string());
+        self.run(move |inner| {
+            let sql = "DELETE FROM jobs WHERE kind = ?1 AND scope = ?2 AND id = ?3";
+            Ok(inner.connection.execute(sql, [kind, scope, id])? > 0)
+        })
+        .await
+    }
+
+    /// Records in order, those that `keep` accepts, at most `page.limit`.
+    pub async fn list(
+        &self,
+        kind: &str,
+        scope: &str,
+        page: JobPage,
+        mut keep: impl FnMut(&JobRecord) -> bool + Send + 'static,
+    ) -> Result<Vec<JobRecord>> {
+        let (kind, scope) = (kind.to_string(), scope.to_string());
+        self.run(move |inner| {
+            let column = match page.order {
+                JobOrder::Created => "created",
+                JobOrder::Updated => "updated",
+            };
+            let direction = if page.descending { "DESC" } else { "ASC" };
+            let sql = format!(
+                "SELECT {COLUMNS} FROM jobs WHERE kind = ?1 AND scope = ?2 AND {column} BETWEEN ?3 AND ?4
+                 ORDER BY {column} {direction}"
+            );
+            let mut statement = inner.connection.prepare_cached(&sql)?;
+            let (from, to) = (page.from.unwrap_or(i64::MIN), page.to.unwrap_or(i64::MAX));
+            let mut rows = statement.query(params![kind, scope, from, to])?;
+            let mut found = Vec::new();
+            while found.len() < page.limit
+                && let Some(row) = rows.next()?
+            {
+                let record = read(row)?;
+                if keep(&record) {
+                    found.push(record);
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// All records of a kind in one of these states, of every scope, oldest first: what a restart has to look after.
+    pub async fn in_states(&self, kind: &str, states: &[&str]) -> Result<Vec<JobRecord>> {
+        let kind = kind.to_string();
+        let states: Vec<String> = states.iter().map(ToString::to_string).collect();
+        self.run(move |inner| {
+            let sql = format!("SELECT {COLUMNS} FROM jobs WHERE kind = ?1 AND state = ?2");
+            let mut statement = inner.connection.prepare_cached(&sql)?;
+            let mut found = Vec::new();
+            for state in states {
+                let mut rows = statement.query([&kind, &state])?;
+                while let Some(row) = rows.next()? {
+                    found.push(read(row)?);
+                }
+            }
+            found.sort_by_key(|record: &JobRecord| record.created);
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Inner) -> Result<T> + Send + 'static) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || work(&mut inner.lock())).await
+    }
+}
+
+impl Inner {
+    /// Now in microseconds at millisecond precision, or one more than the last value where that is taken.
+    fn tick(&mut self, kind: &str, scope: &str) -> Result<i64> {
+        let now = (self.clock.now() - crate::UNIX_EPOCH_TICKS).div_euclid(10_000) * 1000;
+        let key = (kind.to_string(), scope.to_string());
+        let last = match self.last.get(&key) {
+            Some(last) => Some(*last),
+            None => {
+                let sql = "SELECT max(updated) FROM jobs WHERE kind = ?1 AND scope = ?2";
+                self.connection.prepare_cached(sql)?.query_row([kind, scope], |row| row.get(0))?
+            }
+        };
+        let value = last.map_or(now, |last| now.max(last + 1));
+        self.last.insert(key, value);
+        Ok(value)
+    }
+
+    fn begin(&mut self) -> Result<Transaction<'_>> {
+        Ok(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+}
+
+fn find(connection: &Connection, kind: &str, scope: &str, id: &str) -> Result<Option<JobRecord>> {
+    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE kind = ?1 AND scope = ?2 AND id = ?3");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_row([kind, scope, id], |row| Ok(read(row))).optional()?;
+    found.transpose()
+}
+
+fn read(row: &Row<'_>) -> Result<JobRecord> {
+    let value: String = row.get(6)?;
+    let value = serde_json::from_str(&value).map_err(|error| Error::Corrupt(format!("job record: {error}")))?;
+    Ok(JobRecord {
+        kind: row.get(0)?,
+        scope: row.get(1)?,
+        id: row.get(2)?,
+        created: row.get(3)?,
+        updated: row.get(4)?,
+        state: row.get(5)?,
+        value,
+    })
+}
+
+fn save(transaction: &Transaction<'_>, record: &JobRecord) -> Result<()> {
+    let JobRecord { kind, scope, id, created, updated, state, value } = record;
+    let sql = "INSERT OR REPLACE INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let value = value.to_string();
+    transaction.prepare_cached(sql)?.execute(params![kind, scope, id, created, updated, state, value])?;
+    Ok(())
+}
