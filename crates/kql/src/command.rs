@@ -111,6 +111,8 @@ pub enum Command {
 
     /// A command with a query over its rows: `.show tables | where ...`.
     Piped { command: Box<Command>, pipeline_span: Span, operators: Vec<Operator> },
+    /// A command and a query over its rows, which the query calls `$command_results`: `.show tables; $command_results | count`.
+    WithQuery { command: Box<Command>, query: Script, query_span: Span },
     /// A documented command that has no variant: its name in words, `show cluster policy caching`.
     Other { name: String },
     /// A text that is no command; a diagnostic stands for it.

@@ -322,7 +322,8 @@ impl Parser<'_> {
             "toscalar" | "totable" if self.is_word(1, "kind") && self.kind_at(2) == TokenKind::Equal => {
                 return self.call_with_kind();
             }
-            "datatable" | "externaldata" | "external_data" | "inline_external_table" if is_call => {
+            "datatable" | "externaldata" | "external_data" if is_call => return self.data_source(),
+            "inline_external_table" if is_call || self.is_word(1, "kind") => {
                 return self.data_source();
             }
             "entity_group" if self.kind_at(1) == TokenKind::OpenBracket => return self.entity_group(),
@@ -462,16 +463,21 @@ impl Parser<'_> {
 
     /// A literal, or a bare word as a name.
     pub(super) fn property_value(&mut self) -> P<Expr> {
-        let is_bool = matches!(self.word(), "true" | "True" | "TRUE" | "false" | "False" | "FALSE");
-        // In `kind=inner (T)` the bracket is the operator's: only typed literals are calls here.
-        let is_call = self.kind_at(1) == TokenKind::OpenParen
-            && (self.at_word("dynamic") || super::literals::is_literal_type(self.word()));
-        if self.at(TokenKind::Name) && !is_call && !is_bool {
-            let span = self.bump().span;
-            let text = span.text(self.text).to_string();
-            return Ok(Expr { kind: ExprKind::Name(Name { text, span }), span });
+        if !self.at(TokenKind::Name) {
+            return self.unary();
         }
-        self.unary()
+        // In `kind=inner (T)` the bracket is the operator's: only typed literals are calls here.
+        let word = self.word();
+        if self.kind_at(1) == TokenKind::OpenParen && (word == "dynamic" || super::literals::is_literal_type(word)) {
+            return self.unary();
+        }
+        let span = self.bump().span;
+        let kind = match word {
+            "true" | "True" | "TRUE" => ExprKind::Literal(Literal::Bool(Some(true))),
+            "false" | "False" | "FALSE" => ExprKind::Literal(Literal::Bool(Some(false))),
+            _ => ExprKind::Name(Name { text: word.to_string(), span }),
+        };
+        Ok(Expr { kind, span })
     }
 
     /// `with ( name = value, ... )` when present.

@@ -91,12 +91,12 @@ const RESERVED_REFERENCE: &[&str] = &[
 const RESERVED_DECLARATION: &[&str] = &["kind", "with_source", "withsource"];
 
 /// Whether a bare word cannot name something that exists.
-pub(super) fn is_reserved_reference(word: &str) -> bool {
+pub(crate) fn is_reserved_reference(word: &str) -> bool {
     RESERVED.binary_search(&word).is_ok() || RESERVED_REFERENCE.binary_search(&word).is_ok()
 }
 
 /// Whether a bare word cannot name something new.
-pub(super) fn is_reserved_declaration(word: &str) -> bool {
+pub(crate) fn is_reserved_declaration(word: &str) -> bool {
     RESERVED.binary_search(&word).is_ok() || RESERVED_DECLARATION.binary_search(&word).is_ok()
 }
 

@@ -115,12 +115,10 @@ impl Parser<'_> {
         let start = self.span();
         self.bump();
         let mut text = Vec::new();
-        let is_null = self.dynamic_content(&mut text)?;
-        if is_null {
-            return Ok(Literal::Dynamic(None));
-        }
+        self.dynamic_content(&mut text)?;
         let canonical = String::from_utf8(text).ok().and_then(|text| json::canonical(&text));
         match canonical {
+            Some(text) if text == "null" => Ok(Literal::Dynamic(None)),
             Some(text) => Ok(Literal::Dynamic(Some(text))),
             None => {
                 let message = format!(
@@ -133,14 +131,13 @@ impl Parser<'_> {
         }
     }
 
-    /// `( value )`; whether the value is null.
-    fn dynamic_content(&mut self, out: &mut Vec<u8>) -> P<bool> {
+    /// `( value )`.
+    fn dynamic_content(&mut self, out: &mut Vec<u8>) -> P<()> {
         self.expect(TokenKind::OpenParen)?;
         self.nested(|parser| {
-            let is_null = parser.at_word("null");
             parser.dynamic_value(out)?;
             parser.expect(TokenKind::CloseParen)?;
-            Ok(is_null)
+            Ok(())
         })
     }
 
@@ -201,13 +198,13 @@ impl Parser<'_> {
     }
 
     fn dynamic_number(&mut self, out: &mut Vec<u8>) -> P<()> {
+        // JSON keeps a number's own text.
         let text = self.word();
-        let literal = self.number_literal();
-        // JSON keeps a number's own text where it is JSON.
-        let is_json = json::canonical(text).is_some();
-        match literal? {
-            Literal::Real(_) | Literal::Long(_) if is_json => out.extend_from_slice(text.as_bytes()),
-            literal => push_json(&literal, out),
+        if json::canonical(text).is_some() {
+            self.bump();
+            out.extend_from_slice(text.as_bytes());
+        } else {
+            push_json(&self.number_literal()?, out);
         }
         Ok(())
     }

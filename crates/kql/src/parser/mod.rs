@@ -5,15 +5,16 @@
 //! Recursion happens only inside brackets, is counted, and grows the stack where needed; chains of
 //! operators are read in loops. All of it is linear in the text.
 
+mod command_names;
 mod commands;
 mod expressions;
-mod keywords;
+pub(crate) mod keywords;
 mod literals;
 mod operators;
 mod query;
 mod sources;
 
-use crate::ast::{Literal, Name, Operator, Script};
+use crate::ast::{Literal, Name, Script};
 use crate::command::Command;
 use crate::diagnostic::{self, Diagnostic};
 use crate::lexer::{Lexer, TokenKind};
@@ -469,17 +470,6 @@ impl<'a> Parser<'a> {
         }
         Ok(value)
     }
-}
-
-/// The operators of `| operator | operator` that begin at a byte of a command's text.
-pub(crate) fn parse_pipeline_tail(text: &str, from: usize) -> (Vec<Operator>, Vec<Diagnostic>) {
-    let mut parser = Parser::over(text, from, false);
-    let operators = parser.pipeline_tail();
-    parser.eat(TokenKind::Semicolon);
-    if !parser.at(TokenKind::End) {
-        parser.expected("'|' or the end of the command");
-    }
-    (operators, parser.finish())
 }
 
 fn shortened(text: &str) -> String {

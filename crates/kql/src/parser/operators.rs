@@ -342,7 +342,7 @@ impl<'a> Parser<'a> {
     fn type_of_type(&mut self) -> P<KqlType> {
         self.expect_word("typeof")?;
         self.expect(TokenKind::OpenParen)?;
-        let ty = self.type_name()?;
+        let ty = self.type_name_any_case()?;
         self.expect(TokenKind::CloseParen)?;
         Ok(ty)
     }

@@ -195,6 +195,18 @@ impl Parser<'_> {
         Err(self.report(diagnostic.hint_nearest(word, KqlType::ALL.iter().map(|ty| ty.name()))))
     }
 
+    /// A type name inside `typeof`, where `DateTime` is one too.
+    pub(super) fn type_name_any_case(&mut self) -> P<KqlType> {
+        let ty = KqlType::parse(&self.word().to_ascii_lowercase());
+        match ty.filter(|_| self.at(TokenKind::Name)) {
+            Some(ty) => {
+                self.bump();
+                Ok(ty)
+            }
+            None => self.type_name(),
+        }
+    }
+
     /// `a.b.c` as one name, for options and hints.
     pub(super) fn dotted_name(&mut self) -> P<Name> {
         let mut name = self.any_name("a name")?;

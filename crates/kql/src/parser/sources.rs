@@ -49,7 +49,7 @@ impl Parser<'_> {
             return Ok(ExprKind::TypeOfSchema(self.parenthesized(Self::output_column)?));
         }
         self.expect(TokenKind::OpenParen)?;
-        let ty = self.type_name()?;
+        let ty = self.type_name_any_case()?;
         self.expect(TokenKind::CloseParen)?;
         Ok(ExprKind::TypeOf(ty))
     }
