@@ -25,6 +25,7 @@ pub use format::{Compression, Format};
 pub use infer::{Inferred, infer_schema};
 pub use input::Input;
 pub use mapping::{Mapping, MappingColumn, Source};
+pub use parquet::engine_batch;
 pub use reject::{Reject, Rejects};
 
 /// How to read the bytes.

@@ -252,3 +252,17 @@ pub(crate) fn infer(input: Input, compression: Compression) -> Result<TableSchem
     });
     TableSchema::of_arrow(&arrow::datatypes::Schema::new(plain.collect::<Vec<_>>())).map_err(Error::Input)
 }
+
+/// Brings a batch of ordinary Arrow columns, matched by position, to the engine's types. Values
+/// without a counterpart become null and are counted.
+///
+/// *Errors*: a batch with another number of columns than the schema.
+pub fn engine_batch(batch: &RecordBatch, schema: &TableSchema, rejects: &mut Rejects) -> Result<RecordBatch, Error> {
+    if batch.num_columns() != schema.columns.len() {
+        let (found, expected) = (batch.num_columns(), schema.columns.len());
+        return Err(Error::Internal(format!("found {found} columns, expected {expected}")));
+    }
+    let columns = batch.columns().iter().zip(&schema.columns);
+    let arrays = columns.map(|(array, column)| to_engine(array, column.ty, &column.name, 0, rejects));
+    Ok(RecordBatch::try_new(schema.arrow(), arrays.collect::<Result<_, _>>()?)?)
+}

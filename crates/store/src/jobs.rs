@@ -138,6 +138,29 @@ impl JobStore {
         id: &str,
         change: impl FnOnce(&mut JobRecord, i64) -> T + Send + 'static,
     ) -> Result<Option<(JobRecord, T)>> {
+        self.change(kind, scope, id, true, change).await
+    }
+
+    /// Like [`JobStore::update`], but `updated` stays as it is: for marks that are no change of the job itself.
+    pub async fn amend(
+        &self,
+        kind: &str,
+        scope: &str,
+        id: &str,
+        change: impl FnOnce(&mut JobRecord) + Send + 'static,
+    ) -> Result<Option<JobRecord>> {
+        let changed = self.change(kind, scope, id, false, |record, _| change(record)).await?;
+        Ok(changed.map(|(record, ())| record))
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        kind: &str,
+        scope: &str,
+        id: &str,
+        touch: bool,
+        change: impl FnOnce(&mut JobRecord, i64) -> T + Send + 'static,
+    ) -> Result<Option<(JobRecord, T)>> {
         let (kind, scope, id) = (kind.to_string(), scope.to_string(), id.to_string());
         self.run(move |inner| {
             let now = inner.tick(&kind, &scope)?;
@@ -150,7 +173,8 @@ impl JobStore {
                 return Ok(Some((before, outcome)));
             }
             // Identity and creation are not the closure's to change.
-            let record = JobRecord { state, value, updated: now, ..before };
+            let updated = if touch { now } else { before.updated };
+            let record = JobRecord { state, value, updated, ..before };
             save(&transaction, &record)?;
             transaction.commit()?;
             Ok(Some((record, outcome)))

@@ -1,0 +1,53 @@
+//! Who calls, and under which address. Source: query-service-api sections 1, 3 and 12.
+
+use axum::http::{HeaderMap, HeaderValue};
+use tidewater_service::jobs::Tenant;
+
+use super::problem::Problem;
+use crate::app::App;
+use crate::config::Config;
+
+/// The sandbox of callers that name none.
+const DEFAULT_SANDBOX: &str = "prod";
+
+/// The caller of a request.
+pub(super) struct Caller {
+    pub(super) tenant: Tenant,
+    /// The API key: who created what, while nobody signs in.
+    pub(super) user: String,
+    pub(super) request_id: HeaderValue,
+}
+
+impl Caller {
+    pub(super) fn of(headers: &HeaderMap, _config: &Config) -> Result<Caller, Problem> {
+        let text = |name: &str| {
+            headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim).filter(|value| !value.is_empty())
+        };
+        let Some(organisation) = text("x-gw-ims-org-id") else {
+            return Err(Problem::bad("the header x-gw-ims-org-id (the organisation) is missing").code("400003"));
+        };
+        let sandbox = text("x-sandbox-name").unwrap_or(DEFAULT_SANDBOX);
+        let request_id = headers.get("x-request-id").cloned();
+        let made = || HeaderValue::from_str(&uuid::Uuid::new_v4().to_string());
+        let request_id = match request_id {
+            Some(id) => id,
+            None => made().map_err(|error| Problem::bad(error.to_string()))?,
+        };
+        Ok(Caller {
+            tenant: Tenant { organisation: organisation.to_string(), sandbox: sandbox.to_string() },
+            user: text("x-api-key").unwrap_or("anonymous").to_string(),
+            request_id,
+        })
+    }
+}
+
+/// The address that links begin with: the configured public one, else by the `Host` header.
+pub(super) fn base_url(headers: &HeaderMap, app: &App) -> String {
+    if app.config().public_url.is_none()
+        && let Some(host) = headers.get("host").and_then(|host| host.to_str().ok())
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
+    {
+        return format!("http://{host}");
+    }
+    app.public_url()
+}

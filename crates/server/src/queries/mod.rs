@@ -1,0 +1,131 @@
+//! The Query Service API: SQL as asynchronous jobs, in the shape of Adobe's Query Service.
+//!
+//! Served below `/data/foundation/query` and at the root. This API's errors are
+//! `{"message", "statusCode"}`; handlers answer `Result<Response, Problem>`.
+
+mod body;
+mod filter;
+mod headers;
+mod list;
+mod object;
+mod problem;
+mod submit;
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Value, json};
+use tidewater_service::jobs::Cancelled;
+
+use crate::app::App;
+use headers::Caller;
+use problem::Problem;
+
+type Answer = Result<Response, Problem>;
+type Arguments = Query<Vec<(String, String)>>;
+
+/// The path that Adobe's clients call.
+pub const PREFIX: &str = "/data/foundation/query";
+
+/// Every address of this API.
+pub fn routes() -> Router<App> {
+    let resources = || {
+        Router::new()
+            .route("/queries", get(list::list).post(submit::submit))
+            .route("/queries/", get(list::list).post(submit::submit))
+            .route("/queries/{id}", get(get_one).patch(patch_one).delete(delete_one))
+            .method_not_allowed_fallback(wrong_method)
+    };
+    resources().nest(PREFIX, resources())
+}
+
+async fn wrong_method() -> Response {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not served at this address").into_response()
+}
+
+/// An answer of this API; the caller's request id goes back.
+fn answer(caller: &Caller, status: StatusCode, body: &Value) -> Response {
+    let mut response = crate::http::json(status, body);
+    response.headers_mut().insert("x-request-id", caller.request_id.clone());
+    response
+}
+
+/// The last value of an argument; empty counts as absent.
+fn argument<'a>(arguments: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    arguments
+        .iter()
+        .rev()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
+        .filter(|value| !value.is_empty())
+}
+
+/// A boolean argument in any case.
+fn flag(arguments: &[(String, String)], name: &str, default: bool) -> Result<bool, Problem> {
+    match argument(arguments, name).map(str::to_ascii_lowercase).as_deref() {
+        None => Ok(default),
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(other) => Err(Problem::bad(format!("{name}: found '{other}', expected true or false"))),
+    }
+}
+
+fn unknown(id: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no query '{id}'"))
+}
+
+async fn get_one(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Query(arguments): Arguments,
+    headers: HeaderMap,
+) -> Answer {
+    let caller = Caller::of(&headers, app.config())?;
+    let with_deleted = !flag(&arguments, "excludeSoftDeleted", true)?;
+    let job = app.service().job(&caller.tenant, &id, with_deleted).await?.ok_or_else(|| unknown(&id))?;
+    Ok(answer(&caller, StatusCode::OK, &object::query(&job, &headers::base_url(&headers, &app))))
+}
+
+async fn patch_one(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: axum::body::Body,
+) -> Answer {
+    let caller = Caller::of(&headers, app.config())?;
+    let body = body::object(&headers, body, app.config()).await?;
+    let op = match &body {
+        Value::Array(items) if items.len() == 1 => items[0].get("op"),
+        other => other.get("op"),
+    };
+    match op.and_then(Value::as_str).map(str::trim) {
+        Some("cancel") => match app.service().cancel_job(&caller.tenant, &id).await? {
+            Cancelled::Unknown => Err(unknown(&id)),
+            Cancelled::AlreadyEnded => {
+                Err(Problem::new(StatusCode::CONFLICT, format!("the query '{id}' has ended already")))
+            }
+            Cancelled::Requested => Ok(accepted(&caller, "Query cancel request received")),
+        },
+        Some("soft_delete") => soft_delete(&app, &caller, &id).await,
+        Some(other) => Err(Problem::bad(format!("op: found '{other}', expected cancel or soft_delete"))),
+        None => Err(Problem::bad("expected a body {\"op\": \"cancel\"} or {\"op\": \"soft_delete\"}")),
+    }
+}
+
+async fn delete_one(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+    let caller = Caller::of(&headers, app.config())?;
+    soft_delete(&app, &caller, &id).await
+}
+
+async fn soft_delete(app: &App, caller: &Caller, id: &str) -> Answer {
+    match app.service().soft_delete_job(&caller.tenant, id).await? {
+        true => Ok(accepted(caller, "Query soft delete request received")),
+        false => Err(unknown(id)),
+    }
+}
+
+fn accepted(caller: &Caller, message: &str) -> Response {
+    answer(caller, StatusCode::ACCEPTED, &json!({"message": message, "statusCode": 202}))
+}

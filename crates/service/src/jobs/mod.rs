@@ -1,0 +1,316 @@
+//! Asynchronous SQL: jobs that outlive their request, their records and their states.
+//!
+//! A front submits a [`Submission`]; the record is stored before the answer, `runner` carries it out,
+//! and every change of state goes through [`State::may_become`]. Source: query-service-api sections 3 to 12.
+
+mod list;
+mod parameters;
+mod runner;
+mod submit;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidewater_store::JobRecord;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+pub use list::{Filter, ListRequest, Listed, Page};
+pub use submit::{Submission, Target};
+
+use crate::error::{Error, Result};
+use crate::service::Service;
+
+const KIND: &str = "query";
+/// Jobs that run at once; others wait in SUBMITTED.
+const MAX_RUNNING: usize = 8;
+/// Jobs that wait or run; beyond it submissions are refused.
+const MAX_WAITING: usize = 10_000;
+
+/// Whose jobs: what one pair has, another does not see.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tenant {
+    /// `x-gw-ims-org-id`.
+    pub organisation: String,
+    /// `x-sandbox-name`.
+    pub sandbox: String,
+}
+
+impl Tenant {
+    fn scope(&self) -> String {
+        // Neither header can hold a line break.
+        format!("{}\n{}", self.organisation, self.sandbox)
+    }
+}
+
+/// The states of a job. Source: query-service-api section 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum State {
+    /// Waiting.
+    Submitted,
+    /// Running.
+    InProgress,
+    /// Done.
+    Success,
+    /// Ended by a fault.
+    Failed,
+    /// Cancelled.
+    Killed,
+    /// Ended by its time limit.
+    Timeout,
+}
+
+impl State {
+    const ALL: [State; 6] =
+        [State::Submitted, State::InProgress, State::Success, State::Failed, State::Killed, State::Timeout];
+
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Submitted => "SUBMITTED",
+            State::InProgress => "IN_PROGRESS",
+            State::Success => "SUCCESS",
+            State::Failed => "FAILED",
+            State::Killed => "KILLED",
+            State::Timeout => "TIMEOUT",
+        }
+    }
+
+    fn parse(name: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Whether it never changes again.
+    pub fn is_terminal(self) -> bool {
+        !matches!(self, State::Submitted | State::InProgress)
+    }
+
+    /// Whether the drawing of the specification has an arrow from here to `next`.
+    pub fn may_become(self, next: State) -> bool {
+        match self {
+            State::Submitted => matches!(next, State::InProgress | State::Killed | State::Failed),
+            State::InProgress => next.is_terminal(),
+            _ => false,
+        }
+    }
+}
+
+/// An entry of a job's `errors`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    /// SQLSTATE.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// `USER_ERROR` or `SYSTEM_ERROR`.
+    #[serde(rename = "errorType")]
+    pub error_type: String,
+}
+
+/// What a record keeps beside id, state and times.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Body {
+    request: Value,
+    sql: String,
+    effective_sql: Option<String>,
+    /// `None` for all databases.
+    database: Option<String>,
+    target: Option<Target>,
+    is_ctas: bool,
+    is_insert: bool,
+    client: String,
+    user: String,
+    row_count: u64,
+    errors: Vec<JobError>,
+    started: Option<i64>,
+    references: Vec<(String, String)>,
+    created_dataset: Option<(String, String)>,
+    soft_deleted: bool,
+}
+
+/// A job as fronts show it. Times are microseconds since 1970, unique within the tenant.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// UUID.
+    pub id: String,
+    /// The fields that the caller sent.
+    pub request: Value,
+    /// Where it stands.
+    pub state: State,
+    /// Rows returned or written; 0 unless SUCCESS.
+    pub row_count: u64,
+    /// Why it failed.
+    pub errors: Vec<JobError>,
+    /// It makes a table.
+    pub is_ctas: bool,
+    /// It inserts.
+    pub is_insert: bool,
+    /// Milliseconds, by section 3.
+    pub elapsed_ms: i64,
+    /// Submission.
+    pub created: i64,
+    /// Last change of state.
+    pub updated: i64,
+    /// Which door it came through.
+    pub client: String,
+    /// Who.
+    pub user: String,
+    /// The statement when it is not the one sent.
+    pub effective_sql: Option<String>,
+    /// Tables read: the ids of section 3.
+    pub referenced_datasets: Vec<String>,
+    /// The table a CTAS made.
+    pub created_dataset: Option<String>,
+}
+
+/// The 24 hexadecimal digits that name a table on this API: stable for a database and table name.
+fn dataset_id(database: &str, table: &str) -> String {
+    let name = format!("{database}\n{table}");
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).simple().to_string()[..24].to_string()
+}
+
+fn body_of(record: &JobRecord) -> Result<(State, Body)> {
+    let state = State::parse(&record.state);
+    let body = serde_json::from_value(record.value.clone());
+    match (state, body) {
+        (Some(state), Ok(body)) => Ok((state, body)),
+        _ => Err(Error::internal(format!("the record of job {} cannot be read", record.id))),
+    }
+}
+
+fn job_of(record: &JobRecord, now_micros: i64) -> Result<Job> {
+    let (state, body) = body_of(record)?;
+    let elapsed_micros = match (state.is_terminal(), body.started) {
+        (true, _) => record.updated - record.created,
+        (false, Some(started)) => now_micros - started,
+        (false, None) => 0,
+    };
+    Ok(Job {
+        id: record.id.clone(),
+        request: body.request,
+        state,
+        row_count: if state == State::Success { body.row_count } else { 0 },
+        errors: body.errors,
+        is_ctas: body.is_ctas,
+        is_insert: body.is_insert,
+        elapsed_ms: elapsed_micros.max(0) / 1000,
+        created: record.created,
+        updated: record.updated,
+        client: body.client,
+        user: body.user,
+        effective_sql: body.effective_sql,
+        referenced_datasets: body.references.iter().map(|(database, table)| dataset_id(database, table)).collect(),
+        created_dataset: body.created_dataset.map(|(database, table)| dataset_id(&database, &table)),
+    })
+}
+
+/// Now, in microseconds since 1970.
+fn now_micros() -> i64 {
+    (crate::context::now_ticks() - tidewater_kql::value::datetime::UNIX_EPOCH_TICKS) / 10
+}
+
+/// What became of a request to cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// There is no such job.
+    Unknown,
+    /// It had ended already.
+    AlreadyEnded,
+    /// It will be KILLED soon.
+    Requested,
+}
+
+/// What runs and waits in this process.
+pub(crate) struct Running {
+    tokens: Mutex<HashMap<String, CancellationToken>>,
+    slots: Arc<Semaphore>,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self { tokens: Mutex::default(), slots: Arc::new(Semaphore::new(MAX_RUNNING)) }
+    }
+}
+
+impl Service {
+    /// The job with this id; soft-deleted ones only when asked for.
+    pub async fn job(&self, tenant: &Tenant, id: &str, with_deleted: bool) -> Result<Option<Job>> {
+        let record = self.store().jobs().get(KIND, &tenant.scope(), id).await?;
+        match record {
+            Some(record) if with_deleted || !body_of(&record)?.1.soft_deleted => {
+                job_of(&record, now_micros()).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Asks a job to end.
+    pub async fn cancel_job(&self, tenant: &Tenant, id: &str) -> Result<Cancelled> {
+        let Some(record) = self.store().jobs().get(KIND, &tenant.scope(), id).await? else {
+            return Ok(Cancelled::Unknown);
+        };
+        if body_of(&record)?.0.is_terminal() {
+            return Ok(Cancelled::AlreadyEnded);
+        }
+        let token = self.inner().jobs.tokens.lock().get(id).cloned();
+        match token {
+            Some(token) => {
+                token.cancel();
+                Ok(Cancelled::Requested)
+            }
+            // It ended between the two looks.
+            None => Ok(Cancelled::AlreadyEnded),
+        }
+    }
+
+    /// Hides a job from lists; tells whether there is one.
+    pub async fn soft_delete_job(&self, tenant: &Tenant, id: &str) -> Result<bool> {
+        let hide = |record: &mut JobRecord| {
+            record.value["soft_deleted"] = Value::Bool(true);
+        };
+        Ok(self.store().jobs().amend(KIND, &tenant.scope(), id, hide).await?.is_some())
+    }
+
+    /// Ends the jobs that a former process left unfinished: FAILED, 58000. To be called once at the start.
+    pub async fn recover_jobs(&self) -> Result<usize> {
+        let left = self.store().jobs().in_states(KIND, &[State::Submitted.name(), State::InProgress.name()]).await?;
+        for record in &left {
+            let error = JobError {
+                code: "58000".into(),
+                message: "the server stopped before the query ended".into(),
+                error_type: "SYSTEM_ERROR".into(),
+            };
+            runner::advance(self, &record.scope, &record.id, State::Failed, move |body, _| body.errors = vec![error])
+                .await?;
+        }
+        Ok(left.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminal_states_never_change() {
+        for from in State::ALL {
+            for to in State::ALL {
+                assert!(!(from.is_terminal() && from.may_become(to)), "{from:?} to {to:?}");
+                assert!(!(to == State::Submitted && from.may_become(to)));
+            }
+        }
+        assert!(State::Submitted.may_become(State::InProgress) && !State::Submitted.may_become(State::Success));
+    }
+
+    #[test]
+    fn dataset_ids_are_24_hexadecimal_digits_and_stable() {
+        let id = dataset_id("Samples", "Flights");
+        assert_eq!(id.len(), 24);
+        assert_eq!(id, dataset_id("Samples", "Flights"));
+        assert_ne!(id, dataset_id("Samples", "Planes"));
+    }
+}
