@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod call;
 pub mod convert;
 pub mod dynamic;
+pub mod operator;
 pub mod registry;
 pub mod scalar;
 pub mod signature;

@@ -23,9 +23,17 @@ pub struct KernelUdf {
 
 impl KernelUdf {
     /// The expression that calls `kernel` with `args` of KQL types `types`.
-    pub fn call(name: &str, is_pure: bool, kernel: Kernel, args: Vec<Expr>, types: &[KqlType], returns: KqlType) -> Expr {
+    pub fn call(
+        name: &str,
+        is_pure: bool,
+        kernel: Kernel,
+        args: Vec<Expr>,
+        types: &[KqlType],
+        returns: KqlType,
+    ) -> Expr {
         let volatility = if is_pure { Volatility::Immutable } else { Volatility::Volatile };
-        let signature = if args.is_empty() { Signature::nullary(volatility) } else { Signature::user_defined(volatility) };
+        let signature =
+            if args.is_empty() { Signature::nullary(volatility) } else { Signature::user_defined(volatility) };
         let udf = KernelUdf { name: format!("kql_{name}"), kernel, types: types.to_vec(), returns, signature };
         ScalarUDF::from(udf).call(args)
     }

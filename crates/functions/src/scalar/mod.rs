@@ -1,6 +1,7 @@
 //! Scalar functions by family.
 
 pub mod kernel;
+pub mod regexes;
 
 use crate::registry::Scalar;
 
