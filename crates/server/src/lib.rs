@@ -1,1 +1,18 @@
-//! Placeholder.
+//! HTTP, configuration and the command line of Tidewater.
+//!
+//! `kusto` is Kusto's REST interface, `queries` the Query Service API, `http` the server under it, `config` the settings, `cli` the
+//! commands. Everything a request means happens in `tidewater_service`; this crate reads requests
+//! and writes answers.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod kusto;
+pub mod logs;
+pub mod metrics;
+pub mod queries;
+
+pub use app::App;
+pub use config::Config;

@@ -1,1 +1,29 @@
-//! Placeholder.
+//! Running queries, commands and ingestion: rights, limits, journals; one [`Context`] per request.
+//!
+//! Fronts (HTTP of two APIs) make a context and call [`Service`]; answers are typed streams of batches.
+//! Nothing here knows wire formats or status codes. `query` goes through `plan` over a catalog snapshot
+//! (`view`); `command` has a file per noun; `ingest` decodes and commits data; `limits` ends what runs
+//! too long, too large or for nobody.
+
+pub mod answer;
+mod command;
+pub mod context;
+pub mod error;
+pub mod ingest;
+pub mod jobs;
+mod journal;
+mod limits;
+mod maintenance;
+mod query;
+mod samples;
+mod service;
+mod table;
+mod view;
+
+pub use answer::{CommandAnswer, QueryAnswer, ResultTable};
+pub use context::{Context, RequestOptions};
+pub use error::{Error, Fault, Kind, Result};
+pub use ingest::{IngestAnswer, IngestRequest};
+pub use samples::SAMPLES_DATABASE;
+pub use service::{Service, ServiceOptions};
+pub use tidewater_kql::parser::is_command;

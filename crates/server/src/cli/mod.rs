@@ -1,0 +1,192 @@
+//! The commands of `tidewater`.
+
+mod client;
+mod load;
+mod query;
+mod serve;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, SETTINGS, Sources};
+
+pub use serve::{Server, start};
+
+#[derive(Parser)]
+#[command(
+    name = "tidewater",
+    version,
+    about = "An open server that speaks Kusto's query language and REST interface",
+    long_about = "Tidewater keeps tables as Parquet files on disk and answers KQL queries about them over the REST \
+                  interface that Azure Data Explorer's tools and SDKs speak.",
+    after_help = "Examples:\n  \
+        tidewater serve --data ./data\n  \
+        tidewater load flights.parquet --db Samples --table Flights\n  \
+        tidewater query 'Flights | summarize count() by Carrier | top 5 by count_' --db Samples\n  \
+        tidewater query '.show tables' --db Samples --format json\n\n\
+        Every command explains itself: tidewater load --help"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the server
+    #[command(
+        long_about = "Starts the server. It listens on this machine only unless --insecure is given: nobody signs in \
+                      yet, so whoever can connect can read and change everything.\n\nSettings come from flags, then \
+                      TIDEWATER_* environment variables, then the file given by --config; 'tidewater config show' \
+                      prints them all.",
+        after_help = "Examples:\n  tidewater serve\n  tidewater serve --listen 127.0.0.1:9090 --data /var/lib/tidewater\n  \
+                      TIDEWATER_LOG_FORMAT=json tidewater serve --config tidewater.toml"
+    )]
+    Serve(Box<Settings>),
+    /// Run a query or a management command and print its result
+    #[command(after_help = "Examples:\n  \
+        tidewater query 'print x = 1 + 1'\n  \
+        tidewater query 'T | where Level == \"Error\" | count' --db Logs\n  \
+        tidewater query '.show databases' --format csv\n  \
+        tidewater query - --db Logs < query.kql\n  \
+        tidewater query 'declare query_parameters(n: long); T | take n' --param n=5")]
+    Query(query::Arguments),
+    /// Load files into a table, which is made from the first file's columns when it is absent
+    #[command(
+        long_about = "Loads files into a table. The format follows from the file's name (.csv, .tsv, .json, .jsonl, \
+                      .parquet, each also with .gz) unless --format names it. When the table is absent it is made \
+                      with the columns and types found in the first file. Each file is one transaction: it is loaded \
+                      whole or not at all.",
+        after_help = "Examples:\n  \
+            tidewater load flights.parquet --db Samples --table Flights\n  \
+            tidewater load logs-*.json.gz --db Logs --table Events\n  \
+            tidewater load data.txt --format csv --header no --db D --table T"
+    )]
+    Load(load::Arguments),
+    /// Wait until a server is ready
+    #[command(after_help = "Example:\n  tidewater wait --url http://127.0.0.1:8080 --timeout 30")]
+    Wait(wait::Arguments),
+    /// Show the settings
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print the version
+    Version,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print every setting, its value and where the value came from
+    #[command(after_help = "Example:\n  TIDEWATER_LISTEN=127.0.0.1:9090 tidewater config show --config tidewater.toml")]
+    Show(Box<Settings>),
+}
+
+/// Flags of the settings. Values stay text here: `config` reads them, whatever their source.
+#[derive(Args)]
+struct Settings {
+    /// File of settings (TOML); also TIDEWATER_CONFIG
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port to listen on [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Directory of the databases [default: ./tidewater-data]
+    #[arg(long = "data", visible_alias = "data-dir", value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Load the Parquet files of this directory into the database Samples, unless they are there
+    #[arg(long = "samples", value_name = "DIR")]
+    samples_dir: Option<String>,
+    /// Let other machines connect although nobody signs in
+    #[arg(long)]
+    insecure: bool,
+    /// 'text' or 'json'
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// 'error', 'warn', 'info', 'debug', or filters such as 'info,tidewater_service=debug'
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Any other setting, as name=value; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+impl Settings {
+    fn sources(&self) -> Result<Sources, String> {
+        let mut flags = BTreeMap::new();
+        for pair in &self.set {
+            let Some((name, value)) = pair.split_once('=') else {
+                return Err(format!("--set {pair}: expected name=value"));
+            };
+            let name = name.trim().replace('-', "_");
+            if !SETTINGS.iter().any(|setting| setting.name == name) {
+                return Err(format!("--set {pair}: unknown setting '{name}'; 'tidewater config show' lists them"));
+            }
+            flags.insert(name, value.trim().to_string());
+        }
+        let given = [
+            ("listen", &self.listen),
+            ("data_dir", &self.data_dir),
+            ("samples_dir", &self.samples_dir),
+            ("log_format", &self.log_format),
+            ("log_level", &self.log_level),
+        ];
+        for (name, value) in given {
+            if let Some(value) = value {
+                flags.insert(name.to_string(), value.clone());
+            }
+        }
+        if self.insecure {
+            flags.insert("insecure".to_string(), "true".to_string());
+        }
+        Sources::read(self.config.as_deref(), flags)
+    }
+}
+
+/// Where a client command finds its server.
+#[derive(Args)]
+struct Target {
+    /// Address of the server
+    #[arg(long, env = "TIDEWATER_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    url: String,
+}
+
+/// Parses the command line and runs the command.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // reqwest is built without a provider of its own.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let outcome = match cli.command {
+        Command::Serve(settings) => settings.sources().and_then(|sources| serve::run(&sources)),
+        Command::Query(arguments) => client::block_on(query::run(arguments)),
+        Command::Load(arguments) => client::block_on(load::run(arguments)),
+        Command::Wait(arguments) => client::block_on(wait::run(arguments)),
+        Command::Config { command: ConfigCommand::Show(settings) } => show(&settings),
+        Command::Version => {
+            println!("tidewater {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("tidewater: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show(settings: &Settings) -> Result<(), String> {
+    let (_, rows) = Config::of(&settings.sources()?)?;
+    let mut table = query::bare_table();
+    table.set_header(["setting", "value", "origin", "meaning"]);
+    for row in rows {
+        table.add_row([row.name.to_string(), row.value, row.origin.to_string(), row.summary.to_string()]);
+    }
+    println!("{table}");
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! `tidewater serve`.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use tidewater_service::{Service, ServiceOptions};
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::config::{Config, Sources, is_loopback};
+use crate::{http, logs, metrics};
+
+/// A bound server that does not serve yet.
+pub struct Server {
+    /// Its app.
+    pub app: App,
+    /// Its listener.
+    pub listener: TcpListener,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// Opens the store and binds the listener. `queries` is where queries run.
+pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Server, String> {
+    let address = config
+        .listen
+        .to_socket_addrs()
+        .map_err(|error| format!("setting 'listen': '{}' is no address: {error}", config.listen))?
+        .next()
+        .ok_or_else(|| format!("setting 'listen': '{}' has no address", config.listen))?;
+    if !is_loopback(&address) && !config.insecure {
+        return Err(format!(
+            "refusing to listen on {address}: other machines could connect, and sign-in is not configured; listen on \
+             127.0.0.1, or give --insecure to let anybody in"
+        ));
+    }
+    let listener = http::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    metrics::install();
+    let options = ServiceOptions {
+        memory_bytes: config.query_memory_bytes,
+        max_concurrent: config.max_concurrent_requests,
+        ingest_directories: config.ingest_directories.clone(),
+        threads: config.query_threads,
+        runtime: Some(queries),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+    };
+    let service = Service::open(&config.data_dir, options).map_err(|error| error.to_string())?;
+    let unfinished = service.recover_jobs().await.map_err(|error| error.to_string())?;
+    if unfinished > 0 {
+        tracing::warn!(jobs = unfinished, "SQL jobs that a former run left unfinished are marked as failed");
+    }
+    if let Some(samples) = &config.samples_dir {
+        let loaded = service.load_samples(samples).await.map_err(|error| error.to_string())?;
+        if !loaded.is_empty() {
+            tracing::info!(tables = loaded.join(", "), "loaded the sample tables");
+        }
+    }
+    let app = App::new(service, config, address);
+    Ok(Server { app, listener, address })
+}
+
+impl Server {
+    /// Serves until `stop` is done.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+        http::serve(self.listener, self.app, stop).await
+    }
+}
+
+/// Runs the command.
+pub fn run(sources: &Sources) -> Result<(), String> {
+    let (config, _) = Config::of(sources)?;
+    logs::install(&config.log_format, &config.log_level)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if config.query_threads == 0 { cores } else { config.query_threads };
+    // Two runtimes: a heavy query never keeps the server from accepting, answering health checks and cancelling.
+    let queries = runtime("query", threads)?;
+    let front = runtime("http", cores.min(4))?;
+    let handle = queries.handle().clone();
+    let outcome = front.block_on(async move {
+        let server = start(config, handle).await?;
+        let url = server.app.public_url();
+        let data_dir = server.app.config().data_dir.display().to_string();
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %server.address, data_dir, "listening");
+        println!("Tidewater {} listens on {url}", env!("CARGO_PKG_VERSION"));
+        server.run(http::stop_signal()).await.map_err(|error| error.to_string())
+    });
+    front.shutdown_timeout(std::time::Duration::from_secs(1));
+    queries.shutdown_timeout(std::time::Duration::from_secs(5));
+    tracing::info!("stopped");
+    outcome
+}
+
+fn runtime(name: &str, threads: usize) -> Result<tokio::runtime::Runtime, String> {
+    /// Expression trees and plans of deep queries recurse on these threads.
+    const STACK_BYTES: usize = 8 * 1024 * 1024;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start threads: {error}"))
+}

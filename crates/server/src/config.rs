@@ -1,0 +1,362 @@
+//! Settings: one documented struct, filled from a file, the environment and flags, in this order of
+//! rising weight. `tidewater config show` prints each value and where it came from.
+//!
+//! This is the only module that reads the environment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tidewater_service::context::DEFAULT_DATABASE;
+
+/// Environment variables begin with this: `TIDEWATER_LISTEN`, `TIDEWATER_DATA_DIR`, ...
+pub const ENVIRONMENT_PREFIX: &str = "TIDEWATER_";
+/// Names the settings file when no flag does.
+const FILE_VARIABLE: &str = "TIDEWATER_CONFIG";
+
+/// The settings of a server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address and port to listen on.
+    pub listen: String,
+    /// Directory of the databases.
+    pub data_dir: PathBuf,
+    /// Whether other machines may connect although nobody signs in.
+    pub insecure: bool,
+    /// The address clients use, when it is not the one listened on.
+    pub public_url: Option<String>,
+    /// Bodies of queries and commands, as sent and unpacked.
+    pub max_query_body_bytes: usize,
+    /// Bodies of streaming ingestion, as sent.
+    pub max_ingest_body_bytes: u64,
+    /// Memory that all queries share; 0 is half of the machine's.
+    pub query_memory_bytes: usize,
+    /// Threads that run queries; 0 is one per core.
+    pub query_threads: usize,
+    /// Requests that run at once; 0 is ten per core. More wait, then get 429.
+    pub max_concurrent_requests: usize,
+    /// Open connections.
+    pub max_connections: usize,
+    /// Time a client has to send its headers.
+    pub header_timeout_seconds: u64,
+    /// Time that running requests have when the server stops.
+    pub shutdown_timeout_seconds: u64,
+    /// Directories that `.ingest into` may read files from.
+    pub ingest_directories: Vec<PathBuf>,
+    /// Directory of Parquet files that a fresh server loads into the database `Samples`.
+    pub samples_dir: Option<PathBuf>,
+    /// Origins whose pages may call the server; `*` is any.
+    pub cors_origins: Vec<String>,
+    /// `text` or `json`.
+    pub log_format: String,
+    /// `error`, `warn`, `info`, `debug`, or filters such as `info,tidewater_service=debug`.
+    pub log_level: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::of(&Sources::default()).expect("defaults are valid").0
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The settings file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path) => write!(f, "file {}", path.display()),
+            Origin::Environment(name) => write!(f, "environment {name}"),
+            Origin::Flag(name) => write!(f, "flag --{name}"),
+        }
+    }
+}
+
+/// A setting's row: its name, default and meaning. The reference page and `config show` are made from these.
+pub struct Setting {
+    /// Name in the file; upper-cased after the prefix in the environment; with hyphens as a flag.
+    pub name: &'static str,
+    /// Its default, as text.
+    pub default: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+}
+
+const fn setting(name: &'static str, default: &'static str, summary: &'static str) -> Setting {
+    Setting { name, default, summary }
+}
+
+/// Every setting.
+pub const SETTINGS: &[Setting] = &[
+    setting("listen", "127.0.0.1:8080", "address and port to listen on"),
+    setting("data_dir", "./tidewater-data", "directory of the databases; made when absent"),
+    setting("insecure", "false", "let other machines connect although nobody signs in"),
+    setting("public_url", "", "address that clients use, when it is not the one listened on"),
+    setting("max_query_body_bytes", "16777216", "largest body of a query or command, as sent and unpacked"),
+    setting("max_ingest_body_bytes", "8589934592", "largest body of streaming ingestion, as sent"),
+    setting("query_memory_bytes", "0", "memory that all queries share; 0 is half of the machine's"),
+    setting("query_threads", "0", "threads that run queries; 0 is one per core"),
+    setting("max_concurrent_requests", "0", "requests that run at once; 0 is ten per core; more wait, then get 429"),
+    setting("max_connections", "4096", "open connections; more wait to be accepted"),
+    setting("header_timeout_seconds", "30", "time a client has to send its headers"),
+    setting("shutdown_timeout_seconds", "30", "time that running requests have when the server stops"),
+    setting("ingest_directories", "", "directories that '.ingest into' may read files from, separated by ','"),
+    setting("samples_dir", "", "directory of Parquet files that go into the database 'Samples' at the first start"),
+    setting("cors_origins", "*", "origins whose pages may call the server, separated by ','; '*' is any"),
+    setting("log_format", "text", "'text' or 'json'"),
+    setting("log_level", "info", "'error', 'warn', 'info', 'debug', or filters such as 'info,tidewater_service=debug'"),
+];
+
+/// Values by setting, before they are read: one map per source.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    file: Option<(PathBuf, BTreeMap<String, String>)>,
+    environment: BTreeMap<String, String>,
+    flags: BTreeMap<String, String>,
+}
+
+/// A value with its origin, for `config show`.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The setting.
+    pub name: &'static str,
+    /// Its value as text.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What it means.
+    pub summary: &'static str,
+}
+
+impl Sources {
+    /// Reads the file (given, or named by the environment) and the environment. `flags` are the values of
+    /// flags that were given, by setting.
+    pub fn read(file: Option<&Path>, flags: BTreeMap<String, String>) -> Result<Sources, String> {
+        let variables: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+            .collect();
+        let mut named = None;
+        let mut environment = BTreeMap::new();
+        for (name, value) in variables {
+            if name == FILE_VARIABLE {
+                named = Some(PathBuf::from(value));
+                continue;
+            }
+            let setting = name[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
+            // Variables of the client commands, read by clap.
+            if matches!(setting.as_str(), "url" | "db") {
+                continue;
+            }
+            known(&setting).map_err(|message| format!("environment variable {name}: {message}"))?;
+            environment.insert(setting, value);
+        }
+        let file = match file.map(Path::to_path_buf).or(named) {
+            Some(path) => {
+                let values = read_file(&path)?;
+                Some((path, values))
+            }
+            None => None,
+        };
+        Ok(Sources { file, environment, flags })
+    }
+
+    fn get(&self, setting: &Setting) -> (String, Origin) {
+        let name = setting.name;
+        if let Some(value) = self.flags.get(name) {
+            return (value.clone(), Origin::Flag(name.replace('_', "-")));
+        }
+        if let Some(value) = self.environment.get(name) {
+            return (value.clone(), Origin::Environment(format!("{ENVIRONMENT_PREFIX}{}", name.to_ascii_uppercase())));
+        }
+        if let Some((path, values)) = &self.file
+            && let Some(value) = values.get(name)
+        {
+            return (value.clone(), Origin::File(path.clone()));
+        }
+        (setting.default.to_string(), Origin::Default)
+    }
+}
+
+fn known(name: &str) -> Result<(), String> {
+    if SETTINGS.iter().any(|setting| setting.name == name) {
+        return Ok(());
+    }
+    let names = SETTINGS.iter().map(|setting| setting.name);
+    match tidewater_kql::diagnostic::nearest(name, names) {
+        Some(near) => Err(format!("unknown setting '{name}'; did you mean '{near}'?")),
+        None => Err(format!("unknown setting '{name}'; 'tidewater config show' lists them")),
+    }
+}
+
+/// Reads a TOML file of settings; lists may be arrays or texts with commas.
+fn read_file(path: &Path) -> Result<BTreeMap<String, String>, String> {
+    let at = |message: String| format!("settings file {}: {message}", path.display());
+    if !path.exists() {
+        return Err(at("no such file".to_string()));
+    }
+    let source = config::File::from(path.to_path_buf()).format(config::FileFormat::Toml);
+    let built = config::Config::builder().add_source(source).build().map_err(|error| at(error.to_string()))?;
+    let table = built.cache.into_table().map_err(|error| at(error.to_string()))?;
+    let mut values = BTreeMap::new();
+    for (name, value) in table {
+        known(&name).map_err(&at)?;
+        let text = match value.kind {
+            config::ValueKind::Array(items) => {
+                let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+                items.join(",")
+            }
+            config::ValueKind::Table(_) => return Err(at(format!("setting '{name}' must be a plain value"))),
+            _ => value.to_string(),
+        };
+        values.insert(name, text);
+    }
+    Ok(values)
+}
+
+impl Config {
+    /// The settings that the sources give, and the same for show.
+    pub fn of(sources: &Sources) -> Result<(Config, Vec<Shown>), String> {
+        let mut shown: Vec<Shown> = Vec::with_capacity(SETTINGS.len());
+        for setting in SETTINGS {
+            let (value, origin) = sources.get(setting);
+            shown.push(Shown { name: setting.name, value, origin, summary: setting.summary });
+        }
+        let reader = Reader { shown: &shown };
+        let config = Config {
+            listen: reader.text("listen"),
+            data_dir: PathBuf::from(reader.text("data_dir")),
+            insecure: reader.flag("insecure")?,
+            public_url: Some(reader.text("public_url")).filter(|url| !url.is_empty()),
+            max_query_body_bytes: reader.number("max_query_body_bytes")?,
+            max_ingest_body_bytes: reader.number("max_ingest_body_bytes")?,
+            query_memory_bytes: reader.number("query_memory_bytes")?,
+            query_threads: reader.number("query_threads")?,
+            max_concurrent_requests: reader.number("max_concurrent_requests")?,
+            max_connections: reader.number("max_connections")?,
+            header_timeout_seconds: reader.number("header_timeout_seconds")?,
+            shutdown_timeout_seconds: reader.number("shutdown_timeout_seconds")?,
+            ingest_directories: reader.list("ingest_directories").into_iter().map(PathBuf::from).collect(),
+            samples_dir: Some(PathBuf::from(reader.text("samples_dir"))).filter(|path| !path.as_os_str().is_empty()),
+            cors_origins: reader.list("cors_origins"),
+            log_format: reader.one_of("log_format", &["text", "json"])?,
+            log_level: reader.text("log_level"),
+        };
+        Ok((config, shown))
+    }
+
+    /// The database that clients fall back to.
+    pub fn default_database(&self) -> &'static str {
+        DEFAULT_DATABASE
+    }
+}
+
+struct Reader<'a> {
+    shown: &'a [Shown],
+}
+
+impl Reader<'_> {
+    fn row(&self, name: &str) -> &Shown {
+        self.shown.iter().find(|row| row.name == name).expect("every setting has a row")
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.row(name).value.trim().to_string()
+    }
+
+    fn wrong(&self, name: &str, expected: &str) -> String {
+        let row = self.row(name);
+        format!("setting '{name}' ({}) must be {expected}, found '{}'", row.origin, row.value)
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, String> {
+        match self.text(name).to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" | "" => Ok(false),
+            _ => Err(self.wrong(name, "true or false")),
+        }
+    }
+
+    fn number<N: std::str::FromStr>(&self, name: &str) -> Result<N, String> {
+        self.text(name).replace('_', "").parse().map_err(|_| self.wrong(name, "a whole number, not negative"))
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        self.text(name).split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_string).collect()
+    }
+
+    fn one_of(&self, name: &str, values: &[&str]) -> Result<String, String> {
+        let value = self.text(name).to_ascii_lowercase();
+        match values.contains(&value.as_str()) {
+            true => Ok(value),
+            false => Err(self.wrong(name, &values.join(" or "))),
+        }
+    }
+}
+
+/// Whether an address is reachable from this machine only.
+pub fn is_loopback(address: &std::net::SocketAddr) -> bool {
+    match address.ip() {
+        std::net::IpAddr::V4(ip) => ip.is_loopback(),
+        std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+        let mut sources = Sources::default();
+        let path = PathBuf::from("t.toml");
+        let file = [("listen", "a:1"), ("log_level", "warn"), ("insecure", "true")];
+        sources.file = Some((path.clone(), file.map(|(name, value)| (name.into(), value.into())).into()));
+        sources.environment = [("listen".to_string(), "b:2".to_string()), ("log_level".into(), "debug".into())].into();
+        sources.flags = [("listen".to_string(), "c:3".to_string())].into();
+        let (config, shown) = Config::of(&sources).unwrap();
+        assert_eq!((config.listen.as_str(), config.log_level.as_str(), config.insecure), ("c:3", "debug", true));
+        let origin = |name: &str| shown.iter().find(|row| row.name == name).unwrap().origin.to_string();
+        assert_eq!(origin("listen"), "flag --listen");
+        assert_eq!(origin("log_level"), "environment TIDEWATER_LOG_LEVEL");
+        assert_eq!(origin("insecure"), "file t.toml");
+        assert_eq!(origin("data_dir"), "default");
+    }
+
+    #[test]
+    fn unknown_settings_are_refused_with_the_nearest_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "lisen = \"127.0.0.1:1\"\n").unwrap();
+        let message = read_file(file.path()).unwrap_err();
+        assert!(message.contains("unknown setting 'lisen'; did you mean 'listen'?"), "{message}");
+    }
+
+    #[test]
+    fn wrong_values_name_their_origin() {
+        let mut sources = Sources::default();
+        sources.flags = [("max_connections".to_string(), "many".to_string())].into();
+        let message = Config::of(&sources).unwrap_err();
+        assert!(message.contains("'max_connections' (flag --max-connections) must be a whole number"), "{message}");
+    }
+
+    #[test]
+    fn lists_may_be_toml_arrays() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "ingest_directories = [\"/a\", \"/b\"]\nmax_connections = 1_000\n").unwrap();
+        let values = read_file(file.path()).unwrap();
+        let sources = Sources { file: Some((file.path().to_path_buf(), values)), ..Sources::default() };
+        let (config, _) = Config::of(&sources).unwrap();
+        assert_eq!(config.ingest_directories, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(config.max_connections, 1000);
+    }
+}

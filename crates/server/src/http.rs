@@ -1,0 +1,192 @@
+//! The HTTP server: listener, connections with timeouts, the router, and how it all stops.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tidewater_service::Error;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Semaphore;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use crate::app::App;
+use crate::kusto::error::Scene;
+use crate::kusto::request::{Caller, Refusal};
+use crate::kusto::respond;
+use crate::{health, kusto, metrics, queries};
+
+/// Connections that the kernel keeps until they are accepted: SDK test suites open some 90 at once.
+const BACKLOG: u32 = 1024;
+
+/// Binds the listener.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Every address of the server.
+pub fn router(app: App) -> Router {
+    let cors = cors(&app.config().cors_origins);
+    Router::new()
+        .route("/healthz", axum::routing::get(health::healthz))
+        .route("/metrics", axum::routing::get(metrics::page))
+        .merge(kusto::routes())
+        .merge(queries::routes())
+        .fallback(missing)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(observed))
+        .layer(cors)
+        .with_state(app)
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let origin = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE, Method::OPTIONS])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([
+            HeaderName::from_static("x-ms-client-request-id"),
+            HeaderName::from_static("x-ms-activity-id"),
+            HeaderName::from_static("x-request-id"),
+        ])
+        .max_age(Duration::from_secs(3600))
+}
+
+async fn missing(request: Request) -> Response {
+    unserved(&request, StatusCode::NOT_FOUND, "nothing is served at")
+}
+
+async fn wrong_method(request: Request) -> Response {
+    unserved(&request, StatusCode::METHOD_NOT_ALLOWED, "this method is not served at")
+}
+
+fn unserved(request: &Request, status: StatusCode, what: &str) -> Response {
+    let caller = Caller::of(request.headers());
+    let error = Error::bad_request(format!("{what} {} {}", request.method(), request.uri().path()));
+    respond::refused(&Refusal { status: Some(status), error }, &scene(caller))
+}
+
+fn scene(caller: Caller) -> Scene {
+    Scene {
+        client_request_id: caller.client_request_id,
+        activity_id: caller.activity_id,
+        database: String::new(),
+        text: String::new(),
+        activity: "GW.Http.CallContext",
+    }
+}
+
+/// Counts and times requests, and turns a handler's panic into an internal error instead of a dead connection.
+async fn observed(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = metrics::route(request.uri().path());
+    let caller = Caller::of(request.headers());
+    let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => respond::failed(&Error::internal("the request's handler panicked"), &scene(caller)),
+    };
+    metrics::request(route, response.status(), started.elapsed());
+    response
+}
+
+/// Serves until `stop` is done, then lets running requests end within the configured time.
+pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+    let config = app.config().clone();
+    let router = router(app.clone());
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(config.header_timeout_seconds.max(1)))
+        .keep_alive(true);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60)).max_concurrent_streams(256);
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let slot = tokio::select! {
+            slot = slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
+            () = &mut stop => break,
+        };
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Mostly too many open files; other connections will close theirs.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            () = &mut stop => break,
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            let _slot = slot;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, %peer, "a connection ended");
+            }
+        });
+    }
+    drop(listener);
+    tracing::info!("stopping: running requests may end");
+    let patience = Duration::from_secs(config.shutdown_timeout_seconds);
+    if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
+        tracing::warn!("stopping: cancelling what still runs");
+    }
+    app.service().shut_down();
+    Ok(())
+}
+
+/// Ends at ctrl-c or SIGTERM.
+pub async fn stop_signal() {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending::<()>().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}
+
+/// A JSON answer with a status, for the endpoints that are nobody's API.
+pub fn json(status: StatusCode, body: &serde_json::Value) -> Response {
+    let headers = [(axum::http::header::CONTENT_TYPE, "application/json; charset=utf-8")];
+    (status, headers, Body::from(body.to_string())).into_response()
+}

@@ -1,0 +1,151 @@
+//! Streaming ingestion: `POST /v1/rest/ingest/{database}/{table}`. Source: kusto-rest section 9.
+//!
+//! The body is spooled to a file of the store when it is large, so that memory stays flat, and handed
+//! to the service still packed: the decoder unpacks it in a stream.
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderName};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use tidewater_kql::KqlType;
+use tidewater_service::context::DEFAULT_COMMAND_TIMEOUT;
+use tidewater_service::ingest::{Header, IngestRequest, Packing, Payload, Spool};
+use tidewater_service::{Error, IngestAnswer, RequestOptions};
+use tokio_util::sync::CancellationToken;
+
+use super::error::Scene;
+use super::request::{Caller, ContentCoding, Refusal, content_coding, decode_argument};
+use super::respond;
+use super::sink::Coding;
+use super::v1::one_table;
+use crate::app::App;
+
+/// How many values did not fit their column and became null; the answer's table has no place for it.
+const REJECTED_VALUES: HeaderName = HeaderName::from_static("x-tidewater-rejected-values");
+/// Bodies up to this size stay in memory.
+const MAX_MEMORY_BYTES: usize = 4 * 1024 * 1024;
+
+/// The handler.
+pub async fn post(
+    State(app): State<App>,
+    Path((database, table)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let caller = Caller::of(&headers);
+    let scene = Scene {
+        client_request_id: caller.client_request_id.clone(),
+        activity_id: caller.activity_id,
+        database: database.clone(),
+        text: String::new(),
+        activity: "DN.StreamingIngest",
+    };
+    match ingest(&app, &caller, &database, &table, query.as_deref().unwrap_or(""), &headers, body).await {
+        Ok(answer) => {
+            let mut response = respond::found(&scene, Coding::Identity, Body::from(written(&answer)));
+            response.headers_mut().insert(REJECTED_VALUES, answer.rejected_values.into());
+            response
+        }
+        Err(refusal) => respond::refused(&refusal, &scene),
+    }
+}
+
+async fn ingest(
+    app: &App,
+    caller: &Caller,
+    database: &str,
+    table: &str,
+    query: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<IngestAnswer, Refusal> {
+    let cancel = CancellationToken::new();
+    let guard = cancel.clone().drop_guard();
+    let mut context = caller.context(database, cancel);
+    context.options = RequestOptions::default();
+    context.apply_options(DEFAULT_COMMAND_TIMEOUT)?;
+    let mut request = arguments(table, query)?;
+    request.packing = match content_coding(headers)? {
+        ContentCoding::Identity => Packing::None,
+        ContentCoding::Gzip => Packing::Gzip,
+        ContentCoding::Deflate => Packing::Deflate,
+    };
+    // A wrong table or format is told before the data is taken in.
+    app.service().check_ingest(&context, &request)?;
+    request.payload = spooled(app, body).await?;
+    let service = app.service().clone();
+    let task = app.service().spawn(async move { service.ingest(context, request).await });
+    let answer = match task.await {
+        Ok(answer) => answer,
+        Err(error) if error.is_panic() => Err(Error::internal("the ingestion's task panicked")),
+        Err(_) => Err(Error::internal("the ingestion's task was stopped")),
+    };
+    guard.disarm();
+    Ok(answer?)
+}
+
+fn arguments(table: &str, query: &str) -> Result<IngestRequest, Error> {
+    let mut request = IngestRequest::new(table);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decode_argument(value)?;
+        let lower = value.to_ascii_lowercase();
+        let flag = matches!(lower.as_str(), "true" | "1" | "yes");
+        match name.to_ascii_lowercase().as_str() {
+            "streamformat" => request.format = Some(value),
+            "mappingname" | "mappingreference" if !value.is_empty() => request.mapping_name = Some(value),
+            "sourcekind" if value.eq_ignore_ascii_case("uri") => {
+                return Err(Error::not_served("ingestion from an address (sourceKind=uri)"));
+            }
+            "ignorefirstrecord" if lower == "auto" => request.header = Header::Auto,
+            "ignorefirstrecord" => request.header = if flag { Header::Yes } else { Header::No },
+            "createtable" => request.create_table = flag,
+            _ => {}
+        }
+    }
+    Ok(request)
+}
+
+async fn spooled(app: &App, body: Body) -> Result<Payload, Refusal> {
+    let limit = app.config().max_ingest_body_bytes;
+    let mut stream = body.into_data_stream();
+    let mut memory = BytesMut::new();
+    let mut spool: Option<Spool> = None;
+    let mut total: u64 = 0;
+    while let Some(part) = stream.next().await {
+        let part: Bytes = part.map_err(|error| Error::bad_request(format!("the request body broke off: {error}")))?;
+        total += part.len() as u64;
+        if total > limit {
+            let error = Error::bad_request(format!("the request body exceeds the limit of {limit} bytes"));
+            return Err(Refusal { status: Some(axum::http::StatusCode::PAYLOAD_TOO_LARGE), error });
+        }
+        match &mut spool {
+            Some(spool) => spool.write(part).await?,
+            None if memory.len() + part.len() > MAX_MEMORY_BYTES => {
+                let mut file = app.service().spool().await?;
+                file.write(memory.split().freeze()).await?;
+                file.write(part).await?;
+                spool = Some(file);
+            }
+            None => memory.extend_from_slice(&part),
+        }
+    }
+    match spool {
+        Some(spool) => Ok(spool.finish().await?),
+        None => Ok(Payload::Bytes(memory.freeze())),
+    }
+}
+
+/// Clients parse every 200 as a version 1 answer.
+fn written(answer: &IngestAnswer) -> Vec<u8> {
+    let columns = [
+        ("ConsumedRecordsCount", KqlType::Long),
+        ("UpdatePolicyStatus", KqlType::String),
+        ("UpdatePolicyFailureCode", KqlType::String),
+        ("UpdatePolicyFailureReason", KqlType::String),
+    ];
+    one_table(&columns, &[vec![answer.rows.into(), "Inactive".into(), "Unknown".into(), serde_json::Value::Null]])
+}

@@ -1,0 +1,199 @@
+//! From an encoder's buffer to the socket: chunks over a bounded channel, compressed when asked.
+//!
+//! The channel is what gives back-pressure: an encoder waits when the client reads slowly. When the
+//! client is gone the send fails, and the encoder ends the query.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use tidewater_service::Error;
+use tokio::sync::mpsc;
+
+/// Encoders hand over their buffer when it has grown beyond this.
+pub const CHUNK_BYTES: usize = 128 * 1024;
+/// Chunks that may wait for a slow client.
+const WAITING_CHUNKS: usize = 4;
+/// Smaller answers are not worth compressing.
+const MIN_COMPRESSED_BYTES: usize = 1024;
+
+/// What the client lets us do to the body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coding {
+    /// As it is.
+    #[default]
+    Identity,
+    /// `Content-Encoding: gzip`.
+    Gzip,
+    /// `Content-Encoding: deflate` (zlib's wrapping, as HTTP means it).
+    Deflate,
+}
+
+impl Coding {
+    /// The best coding that an `Accept-Encoding` allows: gzip, then deflate.
+    pub fn accepted(header: Option<&str>) -> Coding {
+        let Some(header) = header else { return Coding::Identity };
+        let allows = |wanted: &str| {
+            header.split(',').any(|item| {
+                let mut parts = item.split(';').map(str::trim);
+                let name = parts.next().unwrap_or("");
+                let refused = parts.any(|part| {
+                    part.strip_prefix("q=").is_some_and(|q| q.trim().parse::<f32>().is_ok_and(|q| q <= 0.0))
+                });
+                name.eq_ignore_ascii_case(wanted) && !refused
+            })
+        };
+        if allows("gzip") {
+            Coding::Gzip
+        } else if allows("deflate") {
+            Coding::Deflate
+        } else {
+            Coding::Identity
+        }
+    }
+
+    /// The header's value, if any.
+    pub fn header(self) -> Option<&'static str> {
+        match self {
+            Coding::Identity => None,
+            Coding::Gzip => Some("gzip"),
+            Coding::Deflate => Some("deflate"),
+        }
+    }
+}
+
+/// What an encoder's task tells its handler.
+pub enum Message {
+    /// The whole body at once.
+    Whole(Bytes, Coding),
+    /// The first part of a longer body.
+    First(Bytes, Coding),
+    /// A further part.
+    Part(Bytes),
+    /// The body is whole. A channel that closes without this was broken off.
+    End,
+    /// Nothing was written yet and nothing will be: answer with an error document.
+    Failed(Error),
+}
+
+/// The receiver's end of a body is gone: the client hung up.
+#[derive(Debug)]
+pub struct Gone;
+
+enum Press {
+    None,
+    Gzip(GzEncoder<Vec<u8>>),
+    Deflate(ZlibEncoder<Vec<u8>>),
+}
+
+/// Where an encoder writes. `buffer` is written freely; [`Sink::yield_chunk`] hands it on when it is large.
+pub struct Sink {
+    /// Bytes not handed on yet.
+    pub buffer: Vec<u8>,
+    sender: mpsc::Sender<Message>,
+    coding: Coding,
+    press: Press,
+    begun: bool,
+}
+
+impl Sink {
+    /// A sink and the end that its handler reads.
+    pub fn new(coding: Coding) -> (Sink, mpsc::Receiver<Message>) {
+        let (sender, receiver) = mpsc::channel(WAITING_CHUNKS);
+        let press = match coding {
+            Coding::Identity => Press::None,
+            Coding::Gzip => Press::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
+            Coding::Deflate => Press::Deflate(ZlibEncoder::new(Vec::new(), Compression::fast())),
+        };
+        (Sink { buffer: Vec::with_capacity(4096), sender, coding, press, begun: false }, receiver)
+    }
+
+    /// Whether anything has been handed on: from then on faults are told inside the body.
+    pub fn begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether the buffer should be handed on now.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.buffer.len() >= CHUNK_BYTES
+    }
+
+    /// Hands the buffer on if it is large.
+    pub async fn yield_chunk(&mut self) -> Result<(), Gone> {
+        if self.is_full() { self.flush().await } else { Ok(()) }
+    }
+
+    /// Hands the buffer on, whatever its size.
+    pub async fn flush(&mut self) -> Result<(), Gone> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let part = match &mut self.press {
+            Press::None => {
+                Bytes::from(std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES + 16 * 1024)))
+            }
+            Press::Gzip(encoder) => {
+                encoder.write_all(&self.buffer).expect("writing to memory cannot fail");
+                self.buffer.clear();
+                Bytes::from(std::mem::take(encoder.get_mut()))
+            }
+            Press::Deflate(encoder) => {
+                encoder.write_all(&self.buffer).expect("writing to memory cannot fail");
+                self.buffer.clear();
+                Bytes::from(std::mem::take(encoder.get_mut()))
+            }
+        };
+        if part.is_empty() {
+            return Ok(());
+        }
+        let message = if self.begun { Message::Part(part) } else { Message::First(part, self.coding) };
+        self.begun = true;
+        self.sender.send(message).await.map_err(|_| Gone)
+    }
+
+    /// Ends the body.
+    pub async fn finish(mut self) -> Result<(), Gone> {
+        if !self.begun && self.buffer.len() < MIN_COMPRESSED_BYTES {
+            self.press = Press::None;
+            self.coding = Coding::Identity;
+        }
+        let rest = match self.press {
+            Press::None => self.buffer,
+            Press::Gzip(mut encoder) => {
+                encoder.write_all(&self.buffer).expect("writing to memory cannot fail");
+                encoder.finish().expect("writing to memory cannot fail")
+            }
+            Press::Deflate(mut encoder) => {
+                encoder.write_all(&self.buffer).expect("writing to memory cannot fail");
+                encoder.finish().expect("writing to memory cannot fail")
+            }
+        };
+        let rest = Bytes::from(rest);
+        if !self.begun {
+            return self.sender.send(Message::Whole(rest, self.coding)).await.map_err(|_| Gone);
+        }
+        self.sender.send(Message::Part(rest)).await.map_err(|_| Gone)?;
+        self.sender.send(Message::End).await.map_err(|_| Gone)
+    }
+
+    /// Ends an answer that has not begun by an error document.
+    pub async fn fail(self, error: Error) -> Result<(), Gone> {
+        self.sender.send(Message::Failed(error)).await.map_err(|_| Gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_encoding_is_read_with_its_refusals() {
+        assert_eq!(Coding::accepted(None), Coding::Identity);
+        assert_eq!(Coding::accepted(Some("gzip,deflate")), Coding::Gzip);
+        assert_eq!(Coding::accepted(Some("deflate")), Coding::Deflate);
+        assert_eq!(Coding::accepted(Some("br, GZIP;q=0, deflate;q=0.5")), Coding::Deflate);
+        assert_eq!(Coding::accepted(Some("identity")), Coding::Identity);
+    }
+}

@@ -1,0 +1,74 @@
+//! Commands about the server itself.
+
+use tidewater_kql::KqlType;
+
+use super::Request;
+use crate::answer::ResultTable;
+use crate::error::Result;
+use crate::maintenance::machine_memory_bytes;
+use crate::table::{Columns, TableBuilder};
+
+/// `.show version`: ingestion clients look for `Engine`.
+pub fn version(request: &Request<'_>) -> Result<ResultTable> {
+    let mut out = TableBuilder::new(&[
+        ("BuildVersion", KqlType::String),
+        ("BuildTime", KqlType::DateTime),
+        ("ServiceType", KqlType::String),
+        ("ProductVersion", KqlType::String),
+    ]);
+    let version = request.service.version();
+    let product = format!("Tidewater {version}");
+    out.row(vec![version.into(), request.service.inner().started_ticks.into(), "Engine".into(), product.into()]);
+    out.finish()
+}
+
+/// `.show cluster`: one node.
+pub fn nodes(request: &Request<'_>) -> Result<ResultTable> {
+    let mut out = TableBuilder::new(&[
+        ("NodeId", KqlType::String),
+        ("Address", KqlType::String),
+        ("Name", KqlType::String),
+        ("StartTime", KqlType::DateTime),
+        ("IsAdmin", KqlType::Bool),
+        ("MachineTotalMemory", KqlType::Long),
+        ("MachineAvailableMemory", KqlType::Long),
+        ("ProcessorCount", KqlType::Int),
+        ("EnvironmentDescription", KqlType::String),
+    ]);
+    let (total, available) = machine_memory_bytes().unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    out.row(vec![
+        "KEngine000000".into(),
+        "".into(),
+        "tidewater".into(),
+        request.service.inner().started_ticks.into(),
+        true.into(),
+        total.into(),
+        available.into(),
+        cores.into(),
+        "{}".into(),
+    ]);
+    out.finish()
+}
+
+const MATERIALIZED_VIEWS: Columns = &[
+    ("Name", KqlType::String),
+    ("SourceTable", KqlType::String),
+    ("Query", KqlType::String),
+    ("MaterializedTo", KqlType::DateTime),
+    ("LastRun", KqlType::DateTime),
+    ("LastRunResult", KqlType::String),
+    ("IsHealthy", KqlType::Bool),
+    ("IsEnabled", KqlType::Bool),
+    ("Folder", KqlType::String),
+    ("DocString", KqlType::String),
+    ("AutoUpdateSchema", KqlType::Bool),
+    ("EffectiveDateTime", KqlType::DateTime),
+    ("Lookback", KqlType::TimeSpan),
+    ("LookbackColumn", KqlType::String),
+];
+
+/// `.show materialized-views`: nobody can have made one yet, and clients ask before they list tables.
+pub fn materialized_views() -> Result<ResultTable> {
+    TableBuilder::new(MATERIALIZED_VIEWS).finish()
+}

@@ -1,0 +1,348 @@
+//! Commands that put data into tables. Source: ingest-inline, ingest-from-storage and ingest-from-query pages.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use tidewater_formats::{Compression, Format};
+use tidewater_kql::ast::Property;
+use tidewater_kql::command::QueryIngestion;
+use tidewater_kql::{Column, KqlType, Span, TableSchema};
+use tidewater_store::{Alteration, Commit, Table, TableSpec};
+use uuid::Uuid;
+
+use super::Request;
+use crate::answer::ResultTable;
+use crate::context::{Context, ticks_of};
+use crate::error::{Error, Fault, Result};
+use crate::ingest::load::{Job, Loaded, Place, Source, prepared};
+use crate::ingest::{IngestAnswer, IngestProperties, IngestedExtent, Payload, SpooledFile, format_of};
+use crate::journal::Mark;
+use crate::service::Service;
+use crate::table::{Columns, TableBuilder};
+use crate::view::View;
+
+const INGESTED: Columns = &[
+    ("ExtentId", KqlType::Guid),
+    ("ItemLoaded", KqlType::String),
+    ("Duration", KqlType::TimeSpan),
+    ("HasErrors", KqlType::Bool),
+    ("OperationId", KqlType::Guid),
+];
+
+const FROM_QUERY: Columns = &[
+    ("ExtentId", KqlType::Guid),
+    ("OriginalSize", KqlType::Long),
+    ("ExtentSize", KqlType::Long),
+    ("ColumnSize", KqlType::Long),
+    ("IndexSize", KqlType::Long),
+    ("RowCount", KqlType::Long),
+];
+
+/// The name of an ingestion from a query in the journals.
+pub fn operation(mode: QueryIngestion) -> &'static str {
+    match mode {
+        QueryIngestion::Set => "TableSet",
+        QueryIngestion::Append => "TableAppend",
+        QueryIngestion::SetOrAppend => "TableSetOrAppend",
+        QueryIngestion::SetOrReplace => "TableSetOrReplace",
+    }
+}
+
+/// `.ingest inline into table T [with (...)] <| data`
+pub async fn inline(request: &Request<'_>, table: &str, properties: &[Property], data: String) -> Result<ResultTable> {
+    let began = Instant::now();
+    let table = request.table(table)?;
+    let properties = IngestProperties::of(properties, table.name())?;
+    let format = format_of(properties.format.as_deref())?;
+    let name = format!("inproc:{}", Uuid::new_v4());
+    let source = Source {
+        name: String::new(),
+        payload: Payload::Bytes(Bytes::from(data)),
+        format,
+        compression: Compression::None,
+        deflate: false,
+    };
+    let job = job(request.context, table, vec![source], properties);
+    let answer = request.service.load(job).await?;
+    ingested(request, &answer, &name, began)
+}
+
+fn job(context: &Context, table: &Arc<Table>, sources: Vec<Source>, properties: IngestProperties) -> Job {
+    Job {
+        place: Place::Existing(Arc::clone(table)),
+        sources,
+        properties,
+        cancel: context.cancel.clone(),
+        deadline: context.deadline,
+    }
+}
+
+fn ingested(request: &Request<'_>, answer: &IngestAnswer, name: &str, began: Instant) -> Result<ResultTable> {
+    let mut out = TableBuilder::new(INGESTED);
+    let duration = ticks_of(began.elapsed());
+    let mut row = |id: Uuid| {
+        out.row(vec![id.into(), name.into(), duration.into(), false.into(), request.context.activity_id.into()]);
+    };
+    answer.extents.iter().for_each(|extent| row(extent.id));
+    // No data makes no extent, but clients want a row.
+    if answer.extents.is_empty() {
+        row(Uuid::nil());
+    }
+    out.finish()
+}
+
+/// `.ingest [async] into table T (sources) [with (...)]`
+pub async fn sources(
+    request: &Request<'_>,
+    table: &str,
+    sources: Vec<String>,
+    properties: &[Property],
+    is_async: bool,
+) -> Result<ResultTable> {
+    let began = Instant::now();
+    let table = request.table(table)?;
+    let properties = IngestProperties::of(properties, table.name())?;
+    let mut inputs = Vec::with_capacity(sources.len());
+    for source in &sources {
+        inputs.push(open(request.service, source, properties.format.as_deref())?);
+    }
+    let job = job(request.context, table, inputs, properties);
+    if is_async {
+        let service = request.service.clone();
+        return in_background(request, async move { service.load(job).await.map(drop) });
+    }
+    let answer = request.service.load(job).await?;
+    ingested(request, &answer, &sources.join(","), began)
+}
+
+/// Opens a source below one of the directories that the settings allow.
+fn open(service: &Service, source: &str, format: Option<&str>) -> Result<Source> {
+    // What follows `;` is a secret: `h'path;key'`.
+    let path = source.split(';').next().unwrap_or(source).trim();
+    let path = path.strip_prefix("file://").unwrap_or(path);
+    if let Some((scheme, _)) = path.split_once("://") {
+        return Err(Error::not_served(format!("ingestion from '{scheme}://' addresses")));
+    }
+    let format = match format {
+        Some(format) => format_of(Some(format))?,
+        None => Format::of_path(path).unwrap_or(Format::Csv),
+    };
+    let file = allowed(&service.inner().options.ingest_directories, Path::new(path))?;
+    let payload = Payload::File(SpooledFile::kept(file));
+    Ok(Source { name: path.to_string(), payload, format, compression: Compression::of_path(path), deflate: false })
+}
+
+/// The file of a path, if it lies below an allowed directory once links are followed. Absent and forbidden
+/// files are told alike, so that nobody can look around.
+fn allowed(directories: &[PathBuf], path: &Path) -> Result<std::fs::File> {
+    let refused = || {
+        Error::new(
+            Fault::Forbidden,
+            format!(
+                "file '{}' cannot be read: it is absent, or in none of the directories of setting \
+                 'ingest_directories'",
+                path.display()
+            ),
+        )
+    };
+    let real = path.canonicalize().map_err(|_| refused())?;
+    let inside = directories.iter().filter_map(|directory| directory.canonicalize().ok());
+    if !inside.into_iter().any(|directory| real.starts_with(directory)) {
+        return Err(refused());
+    }
+    let file = std::fs::File::open(&real).map_err(|_| refused())?;
+    match file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        true => Ok(file),
+        false => Err(refused()),
+    }
+}
+
+/// Runs the rest of an `async` command in the background; its id is the command's activity.
+fn in_background(
+    request: &Request<'_>,
+    work: impl Future<Output = Result<()>> + Send + 'static,
+) -> Result<ResultTable> {
+    let mark = Arc::clone(request.mark);
+    request.service.spawn(async move {
+        if let Err(error) = work.await {
+            mark.fail(&error);
+        }
+    });
+    let mut out = TableBuilder::new(&[("OperationId", KqlType::Guid)]);
+    out.row(vec![request.context.activity_id.into()]);
+    out.finish()
+}
+
+/// `.set`, `.append`, `.set-or-append`, `.set-or-replace`
+pub async fn from_query(
+    request: &Request<'_>,
+    mode: QueryIngestion,
+    table: &str,
+    properties: &[Property],
+    query_span: Span,
+    is_async: bool,
+) -> Result<ResultTable> {
+    let properties = IngestProperties::of(properties, table)?;
+    let known = request.database()?.table(table).cloned();
+    match (mode, &known) {
+        (QueryIngestion::Set, Some(_)) => return Err(Error::entity_exists("Table", table)),
+        (QueryIngestion::Append, None) => return Err(Error::entity_not_found("Table", table)),
+        _ => {}
+    }
+    let text = super::only(request.text, query_span);
+    let run = FromQuery {
+        service: request.service.clone(),
+        context: request.context.clone(),
+        mark: Arc::clone(request.mark),
+        snapshot: Arc::clone(&request.snapshot),
+        table: table.to_string(),
+        known,
+        replace: mode == QueryIngestion::SetOrReplace,
+        properties,
+        text,
+    };
+    if is_async {
+        return in_background(request, async move { run.run().await.map(drop) });
+    }
+    let extents = run.run().await?;
+    let mut out = TableBuilder::new(FROM_QUERY);
+    for extent in extents {
+        out.row(vec![
+            extent.id.into(),
+            extent.original_bytes.into(),
+            extent.bytes.into(),
+            extent.bytes.into(),
+            0i64.into(),
+            extent.rows.into(),
+        ]);
+    }
+    out.finish()
+}
+
+/// An ingestion from a query, on its own feet so that it can go on in the background.
+struct FromQuery {
+    service: Service,
+    context: Context,
+    mark: Arc<Mark>,
+    snapshot: Arc<tidewater_store::Snapshot>,
+    table: String,
+    known: Option<Arc<Table>>,
+    replace: bool,
+    properties: IngestProperties,
+    text: String,
+}
+
+impl FromQuery {
+    async fn run(self) -> Result<Vec<IngestedExtent>> {
+        let store = self.service.store().clone();
+        let mut context = self.context.clone();
+        // The result goes to a table, not to a client.
+        context.options.set("notruncation", serde_json::Value::Bool(true));
+        for name in ["truncationmaxrecords", "truncationmaxsize", "query_results_apply_getschema"] {
+            context.options.set(name, serde_json::Value::Null);
+        }
+        let view = View::new(&store, Arc::clone(&self.snapshot), &context.database, &context.options)?;
+        let mut answer = self.service.run_planned(&context, &self.text, &view, &self.mark, None).await?;
+        if answer.results.len() != 1 {
+            return Err(Error::bad_request(format!(
+                "the query must have one result to ingest, found {}",
+                answer.results.len()
+            )));
+        }
+        let mut result = answer.results.remove(0);
+        let plan = self.place(&result.schema)?;
+        let target = match (&plan, &self.known) {
+            (Fit::New(new_table), _) => new_table.target(),
+            (_, Some(known)) => known.target(),
+            (_, None) => return Err(Error::internal("a table that is absent was to be used")),
+        };
+        let table = target.table();
+        let mut commit = Commit::new();
+        let mut width = result.schema.columns.len();
+        let mut target = target;
+        match plan {
+            Fit::New(new_table) => commit = commit.create(new_table),
+            Fit::Same => {}
+            Fit::Altered(schema, alteration) => {
+                // New columns must exist before rows for them can be written; readers see them empty meanwhile.
+                let altered = store.alter_table(table, vec![alteration]).await?;
+                width = schema.columns.len();
+                target = altered.target();
+            }
+        }
+        if self.replace && self.known.is_some() {
+            commit = commit.replace(table);
+        }
+        let schema = Arc::clone(target.schema());
+        let mut writer = store.writer_task(&target);
+        let mut rows = 0;
+        while let Some(batch) = result.rows.next().await {
+            let batch = batch?;
+            if batch.num_columns() > width || batch.num_columns() > schema.fields().len() {
+                return Err(Error::internal("a batch has more columns than its table"));
+            }
+            rows += batch.num_rows() as u64;
+            writer.write(renamed(&batch, &schema)?).await?;
+        }
+        let staged = writer.finish().await?;
+        let (commit, extents) = prepared(commit, table, staged, &self.properties);
+        let committed = store.commit(commit).await?;
+        let extents = if committed.skipped { Vec::new() } else { extents };
+        let answer = IngestAnswer { rows, ..IngestAnswer::default() };
+        self.service.loaded(&Loaded { answer, table });
+        Ok(extents)
+    }
+
+    /// How a result of this schema fits the table. Columns are matched by place; types must be the same.
+    fn place(&self, schema: &TableSchema) -> Result<Fit> {
+        let store = self.service.store();
+        let Some(known) = &self.known else {
+            let database = self.snapshot.database(&self.context.database);
+            let database = database.ok_or_else(|| Error::database_not_found(&self.context.database))?;
+            let spec = TableSpec {
+                folder: self.properties.folder.clone(),
+                docstring: self.properties.docstring.clone(),
+                ..TableSpec::new(&self.table, schema.clone())
+            };
+            return Ok(Fit::New(store.new_table(database.id(), &spec)?));
+        };
+        if self.replace && self.properties.recreate_schema && known.schema() != schema {
+            return Ok(Fit::Altered(schema.clone(), Alteration::Columns(schema.clone())));
+        }
+        let own = known.schema();
+        let fits = |count: usize| (0..count).all(|at| own.columns[at].ty == schema.columns[at].ty);
+        if schema.columns.len() == own.columns.len() && fits(own.columns.len()) {
+            return Ok(Fit::Same);
+        }
+        if self.properties.extend_schema && schema.columns.len() > own.columns.len() && fits(own.columns.len()) {
+            let mut columns: Vec<Column> = own.columns.clone();
+            columns.extend(schema.columns[own.columns.len()..].iter().cloned());
+            let columns = TableSchema::new(columns);
+            return Ok(Fit::Altered(columns.clone(), Alteration::MergeColumns(columns)));
+        }
+        let text = |schema: &TableSchema| super::schema::csl_schema(schema);
+        Err(Error::bad_request(format!(
+            "Query schema does not match table schema. QuerySchema=('{}'), TableSchema=('{}')",
+            text(schema),
+            text(own)
+        )))
+    }
+}
+
+enum Fit {
+    New(tidewater_store::NewTable),
+    Same,
+    Altered(TableSchema, Alteration),
+}
+
+/// The batch under the table's own column names.
+fn renamed(
+    batch: &arrow::array::RecordBatch,
+    schema: &arrow::datatypes::SchemaRef,
+) -> Result<arrow::array::RecordBatch> {
+    arrow::array::RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec())
+        .map_err(|error| Error::internal(error.to_string()))
+}

@@ -1,0 +1,156 @@
+//! `.show databases`, `.create database`, `.drop database`.
+
+use std::sync::Arc;
+
+use tidewater_kql::KqlType;
+use tidewater_kql::ast::Name;
+use tidewater_store::{CreateMode, Database};
+
+use super::Request;
+use crate::answer::ResultTable;
+use crate::context::DEFAULT_DATABASE;
+use crate::error::{Error, Result};
+use crate::table::{Cell, Columns, TableBuilder};
+
+/// Clients read some of these by position. Source: kusto-rest section 8.
+const DATABASES: Columns = &[
+    ("DatabaseName", KqlType::String),
+    ("PersistentStorage", KqlType::String),
+    ("Version", KqlType::String),
+    ("IsCurrent", KqlType::Bool),
+    ("DatabaseAccessMode", KqlType::String),
+    ("PrettyName", KqlType::String),
+    ("DatabaseId", KqlType::Guid),
+    ("InTransitionTo", KqlType::String),
+    ("SuspensionState", KqlType::String),
+];
+
+const DATABASE: Columns = &[
+    ("DatabaseName", KqlType::String),
+    ("PersistentStorage", KqlType::String),
+    ("Version", KqlType::String),
+    ("IsCurrent", KqlType::Bool),
+    ("DatabaseAccessMode", KqlType::String),
+    ("PrettyName", KqlType::String),
+    ("ReservedSlot1", KqlType::Bool),
+    ("DatabaseId", KqlType::Guid),
+    ("InTransitionTo", KqlType::String),
+];
+
+const DETAILS: Columns = &[
+    ("DatabaseName", KqlType::String),
+    ("PersistentStorage", KqlType::String),
+    ("Version", KqlType::String),
+    ("IsCurrent", KqlType::Bool),
+    ("DatabaseAccessMode", KqlType::String),
+    ("PrettyName", KqlType::String),
+    ("AuthorizedPrincipals", KqlType::String),
+    ("RetentionPolicy", KqlType::String),
+    ("MergePolicy", KqlType::String),
+    ("ReservedSlot1", KqlType::String),
+    ("CachingPolicy", KqlType::String),
+    ("ShardingPolicy", KqlType::String),
+    ("StreamingIngestionPolicy", KqlType::String),
+    ("IngestionBatchingPolicy", KqlType::String),
+    ("TotalSize", KqlType::Real),
+    ("DatabaseId", KqlType::Guid),
+    ("InTransitionTo", KqlType::String),
+];
+
+/// The databases of these names, or all.
+pub fn chosen(request: &Request<'_>, names: &[Name]) -> Result<Vec<Arc<Database>>> {
+    if names.is_empty() {
+        return Ok(request.snapshot.databases().cloned().collect());
+    }
+    names.iter().map(|name| request.named_database(&name.text).cloned()).collect()
+}
+
+/// The first six cells, which all forms share.
+fn head(request: &Request<'_>, database: &Database) -> Vec<Cell> {
+    let is_current = request.database().is_ok_and(|current| current.id() == database.id());
+    vec![
+        database.name().into(),
+        "".into(),
+        format!("v1.{}", request.snapshot.sequence()).into(),
+        is_current.into(),
+        "ReadWrite".into(),
+        database.pretty_name().into(),
+    ]
+}
+
+fn detailed(request: &Request<'_>, database: &Database) -> Vec<Cell> {
+    let size: u64 = database.tables().map(|table| table.byte_size()).sum();
+    let mut cells = head(request, database);
+    cells.extend(std::iter::repeat_n(Cell::from(""), 8));
+    cells.extend([Cell::Real(size as f64), database.id().0.into(), "".into()]);
+    cells
+}
+
+/// `.show databases [details]`
+pub fn show_all(request: &Request<'_>, details: bool) -> Result<ResultTable> {
+    let mut table = TableBuilder::new(if details { DETAILS } else { DATABASES });
+    for database in request.snapshot.databases() {
+        if details {
+            table.row(detailed(request, database));
+            continue;
+        }
+        let mut cells = head(request, database);
+        cells.extend([database.id().0.into(), "".into(), "".into()]);
+        table.row(cells);
+    }
+    table.finish()
+}
+
+/// `.show database [X] [details]`
+pub fn show(request: &Request<'_>, name: Option<&Name>, details: bool) -> Result<ResultTable> {
+    let database = match name {
+        Some(name) => request.named_database(&name.text)?,
+        None => request.database()?,
+    };
+    if details {
+        let mut table = TableBuilder::new(DETAILS);
+        table.row(detailed(request, database));
+        return table.finish();
+    }
+    let mut cells = head(request, database);
+    cells.extend([Cell::Null, database.id().0.into(), "".into()]);
+    let mut table = TableBuilder::new(DATABASE);
+    table.row(cells);
+    table.finish()
+}
+
+/// `.create database X [ifnotexists]`
+pub async fn create(request: &Request<'_>, name: &str, if_not_exists: bool) -> Result<ResultTable> {
+    let existed = request.snapshot.database(name).is_some();
+    let mode = if if_not_exists { CreateMode::IfNotExists } else { CreateMode::New };
+    let database = request.service.store().create_database(name, mode).await?;
+    let mut table = TableBuilder::new(&[
+        ("DatabaseName", KqlType::String),
+        ("PersistentPath", KqlType::String),
+        ("Created", KqlType::String),
+        ("StoresMetadata", KqlType::Bool),
+        ("StoresData", KqlType::Bool),
+    ]);
+    let created = if existed { "False" } else { "True" };
+    table.row(vec![database.name().into(), "".into(), created.into(), true.into(), true.into()]);
+    table.finish()
+}
+
+/// `.drop database X [ifexists]`
+pub async fn drop(request: &Request<'_>, name: &str, if_exists: bool) -> Result<ResultTable> {
+    let mut table = TableBuilder::new(&[("DatabaseName", KqlType::String)]);
+    match request.snapshot.database(name) {
+        Some(database) if database.name().eq_ignore_ascii_case(DEFAULT_DATABASE) => {
+            return Err(Error::bad_request(format!(
+                "database '{DEFAULT_DATABASE}' cannot be dropped: clients fall back to it"
+            )));
+        }
+        Some(database) => {
+            request.service.store().drop_database(database.id()).await?;
+            table.row(vec![database.name().into()]);
+        }
+        None if if_exists => {}
+        None => return Err(Error::database_not_found(name)),
+    }
+    table.finish()
+}

@@ -1,0 +1,56 @@
+//! `.show databases entities`: tables and functions in one list.
+
+use tidewater_kql::KqlType;
+use tidewater_kql::ast::Name;
+
+use super::Request;
+use super::schema::csl_schema;
+use crate::answer::ResultTable;
+use crate::error::Result;
+use crate::table::{Columns, TableBuilder};
+
+const ENTITIES: Columns = &[
+    ("DatabaseName", KqlType::String),
+    ("EntityType", KqlType::String),
+    ("EntityName", KqlType::String),
+    ("DocString", KqlType::String),
+    ("Folder", KqlType::String),
+    ("CslInputSchema", KqlType::String),
+    ("Content", KqlType::String),
+    ("CslOutputSchema", KqlType::String),
+    ("Properties", KqlType::Dynamic),
+];
+
+/// All entities of these databases, or of all.
+pub fn show(request: &Request<'_>, names: &[Name]) -> Result<ResultTable> {
+    let mut out = TableBuilder::new(ENTITIES);
+    for database in super::databases::chosen(request, names)? {
+        for table in database.tables() {
+            out.row(vec![
+                database.name().into(),
+                "Table".into(),
+                table.name().into(),
+                table.docstring().into(),
+                table.folder().into(),
+                "".into(),
+                "".into(),
+                csl_schema(table.schema()).into(),
+                "{}".into(),
+            ]);
+        }
+        for function in database.functions() {
+            out.row(vec![
+                database.name().into(),
+                "Function".into(),
+                function.name.as_str().into(),
+                function.docstring.as_deref().into(),
+                function.folder.as_deref().into(),
+                function.parameters.as_str().into(),
+                function.body.as_str().into(),
+                "".into(),
+                "{}".into(),
+            ]);
+        }
+    }
+    out.finish()
+}

@@ -1,0 +1,292 @@
+//! Management commands: a file per noun. Each gives the columns that the reference documents.
+//!
+//! A command with a query pipe runs first; its rows then are a table that the pipe reads.
+
+mod cluster;
+mod data;
+mod databases;
+mod entities;
+mod functions;
+mod journals;
+mod schema;
+mod tables;
+
+use std::sync::Arc;
+
+use datafusion::datasource::MemTable;
+use tidewater_kql::command::Command;
+use tidewater_kql::parser::parse_command;
+use tidewater_plan::TableHandle;
+use tidewater_store::{Database, Snapshot, Table};
+
+use crate::answer::{CommandAnswer, ResultTable};
+use crate::context::Context;
+use crate::error::{Error, Fault, Result};
+use crate::journal::{Mark, Sort};
+use crate::service::Service;
+use crate::view::View;
+
+/// A command on its way: who asks, and the catalog as it was when they asked.
+pub(crate) struct Request<'a> {
+    pub service: &'a Service,
+    pub context: &'a Context,
+    pub snapshot: Arc<Snapshot>,
+    pub text: &'a str,
+    pub mark: &'a Arc<Mark>,
+}
+
+impl Request<'_> {
+    /// The request's database.
+    pub fn database(&self) -> Result<&Arc<Database>> {
+        self.named_database(&self.context.database)
+    }
+
+    /// A database by name, in any case.
+    pub fn named_database(&self, name: &str) -> Result<&Arc<Database>> {
+        self.snapshot.database(name).ok_or_else(|| Error::database_not_found(name))
+    }
+
+    /// A table of the request's database.
+    pub fn table(&self, name: &str) -> Result<&Arc<Table>> {
+        self.database()?.table(name).ok_or_else(|| Error::entity_not_found("Table", name))
+    }
+
+    /// The same request over the catalog as it is now, after a change.
+    pub fn refreshed(&self) -> Request<'_> {
+        Request { snapshot: self.service.store().snapshot(), ..*self }
+    }
+}
+
+impl Service {
+    /// Runs a management command.
+    pub async fn command(&self, context: Context, text: &str) -> Result<CommandAnswer> {
+        let parsed = parse_command(text);
+        if !parsed.diagnostics.is_empty() {
+            return Err(Error::of_diagnostics(text, parsed.diagnostics));
+        }
+        let mark = self.inner().journal.begin(Sort::Command(kind(&parsed.tree)), &context, text);
+        let outcome = self.run_command(&context, text, parsed.tree, &mark).await;
+        outcome.inspect_err(|error| mark.fail(error))
+    }
+
+    async fn run_command(
+        &self,
+        context: &Context,
+        text: &str,
+        command: Command,
+        mark: &Arc<Mark>,
+    ) -> Result<CommandAnswer> {
+        let permit = self.admit(context, text).await?;
+        if context.readonly && is_write(&command) {
+            return Err(Error::read_only("the command"));
+        }
+        let request = Request { service: self, context, snapshot: self.inner().store.snapshot(), text, mark };
+        match command {
+            Command::Piped { command, pipeline_span, operators: _ } => {
+                if is_write(&command) {
+                    return Err(Error::bad_request("only commands that show something can be followed by a query"));
+                }
+                let table = run(&request, *command).await?;
+                let view = view_of(&request, table, PIPED_TABLE).await?;
+                let text = piped_text(text, pipeline_span.start as usize);
+                let answer = self.run_planned(context, &text, &view, mark, Some(permit)).await?;
+                Ok(CommandAnswer::Query(answer))
+            }
+            Command::WithQuery { command, query_span, query: _ } => {
+                if is_write(&command) {
+                    return Err(Error::bad_request("only commands that show something can be followed by a query"));
+                }
+                let table = run(&request, *command).await?;
+                let view = view_of(&request, table, RESULTS_TABLE).await?;
+                let text = only(text, query_span);
+                let answer = self.run_planned(context, &text, &view, mark, Some(permit)).await?;
+                Ok(CommandAnswer::Query(answer))
+            }
+            command => run(&request, command).await.map(CommandAnswer::Table),
+        }
+    }
+}
+
+/// The name under which a pipe reads the rows of its command: no table of a user can have it.
+const PIPED_TABLE: &str = ".";
+/// The name that `.show ...; $command_results | ...` gives them.
+const RESULTS_TABLE: &str = "$command_results";
+
+/// A view that shows a command's rows as a table beside all others.
+async fn view_of(request: &Request<'_>, table: ResultTable, name: &str) -> Result<View> {
+    let schema = table.schema.clone();
+    let batches = table.collect().await?;
+    let provider = MemTable::try_new(schema.arrow(), vec![batches]).map_err(Error::from)?;
+    // `.show databases` may be asked with a database that is not there (pykusto sends none).
+    let database = match request.database() {
+        Ok(database) => database.name().to_string(),
+        Err(_) => crate::context::DEFAULT_DATABASE.to_string(),
+    };
+    let view = View::new(request.service.store(), Arc::clone(&request.snapshot), &database, &request.context.options)?;
+    Ok(view.with_table(TableHandle { database, name: name.to_string(), schema, provider: Arc::new(provider) }))
+}
+
+/// The query that a pipe is: its text with the command's replaced, byte for byte, so that the places of
+/// mistakes stay right.
+fn piped_text(text: &str, start: usize) -> String {
+    let (command, pipe) = text.split_at(start);
+    let mut query = format!("['{PIPED_TABLE}']");
+    query.extend(command.bytes().skip(query.len()).map(blank));
+    if !pipe.trim_start().starts_with('|') {
+        query.push_str("| ");
+    }
+    query.push_str(pipe);
+    query
+}
+
+/// The text under a span, with blanks for what stands before it.
+pub(crate) fn only(text: &str, span: tidewater_kql::Span) -> String {
+    let (start, end) = (span.start as usize, span.end as usize);
+    let mut query: String = text.as_bytes()[..start].iter().map(|byte| blank(*byte)).collect();
+    query.push_str(&text[start..end]);
+    query
+}
+
+fn blank(byte: u8) -> char {
+    if byte == b'\n' { '\n' } else { ' ' }
+}
+
+/// The name of a command in the journals.
+fn kind(command: &Command) -> &'static str {
+    match command {
+        Command::Piped { command, .. } | Command::WithQuery { command, .. } => kind(command),
+        Command::CreateTable { merge: true, .. } => "TableCreateMerge",
+        Command::CreateTable { .. } | Command::CreateTableBasedOn { .. } => "TableCreate",
+        Command::CreateTables { .. } => "TablesCreate",
+        Command::AlterTable { .. } => "TableAlter",
+        Command::AlterTableDocString { .. } => "TableAlterDocString",
+        Command::AlterTableFolder { .. } => "TableAlterFolder",
+        Command::DropTable { .. } => "TableDrop",
+        Command::DropTables { .. } => "TablesDrop",
+        Command::RenameTable { .. } | Command::RenameTables { .. } => "TableRename",
+        Command::ClearTableData { .. } => "TableClearData",
+        Command::CreateDatabase { .. } => "DatabaseCreate",
+        Command::DropDatabase { .. } => "DatabaseDrop",
+        Command::IngestInline { .. } => "DataIngestInline",
+        Command::IngestSources { .. } => "DataIngestPull",
+        Command::IngestFromQuery { mode, .. } => data::operation(*mode),
+        Command::CreateFunction { .. } => "FunctionCreateOrAlter",
+        Command::DropFunction { .. } => "FunctionDrop",
+        Command::DropFunctions { .. } => "FunctionsDrop",
+        Command::CancelQuery { .. } => "QueryCancel",
+        Command::CancelOperation { .. } => "OperationCancel",
+        Command::ShowTables { .. } => "TablesShow",
+        Command::ShowTable { .. } => "TableShow",
+        Command::ShowDatabases { .. } => "DatabasesShow",
+        Command::ShowVersion => "VersionShow",
+        Command::ShowQueries { .. } => "QueriesShow",
+        _ => "Show",
+    }
+}
+
+fn is_write(command: &Command) -> bool {
+    match command {
+        Command::Piped { command, .. } | Command::WithQuery { command, .. } => is_write(command),
+        Command::CreateTable { .. }
+        | Command::CreateTables { .. }
+        | Command::CreateTableBasedOn { .. }
+        | Command::AlterTable { .. }
+        | Command::AlterTableDocString { .. }
+        | Command::AlterTableFolder { .. }
+        | Command::DropTable { .. }
+        | Command::DropTables { .. }
+        | Command::RenameTable { .. }
+        | Command::RenameTables { .. }
+        | Command::ClearTableData { .. }
+        | Command::CreateDatabase { .. }
+        | Command::DropDatabase { .. }
+        | Command::IngestInline { .. }
+        | Command::IngestSources { .. }
+        | Command::IngestFromQuery { .. }
+        | Command::CreateFunction { .. }
+        | Command::DropFunction { .. }
+        | Command::DropFunctions { .. }
+        | Command::CancelQuery { .. }
+        | Command::CancelOperation { .. } => true,
+        Command::Other { name } => !name.starts_with("show"),
+        _ => false,
+    }
+}
+
+/// Runs a command that has no pipe.
+async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
+    match command {
+        Command::CreateTable { table, merge, if_not_exists, properties } => {
+            tables::create(request, table, merge, if_not_exists, &properties).await
+        }
+        Command::CreateTables { tables, merge, properties } => {
+            tables::create_many(request, tables, merge, &properties).await
+        }
+        Command::CreateTableBasedOn { name, base, if_not_exists, properties } => {
+            tables::create_based_on(request, &name.text, &base.text, if_not_exists, &properties).await
+        }
+        Command::AlterTable { table, merge, properties } => tables::alter(request, table, merge, &properties).await,
+        Command::AlterTableDocString { table, text } => tables::set_docstring(request, &table.text, text).await,
+        Command::AlterTableFolder { table, text } => tables::set_folder(request, &table.text, text).await,
+        Command::DropTable { table, if_exists } => tables::drop(request, &[table], if_exists).await,
+        Command::DropTables { tables, if_exists } => tables::drop(request, &tables, if_exists).await,
+        Command::RenameTable { from, to } => tables::rename(request, vec![(to, from)]).await,
+        Command::RenameTables { renames } => tables::rename(request, renames).await,
+        Command::ShowTables { tables, details } => tables::show_all(request, &tables, details),
+        Command::ShowTable { table, what } => tables::show(request, &table.text, what),
+        Command::ClearTableData { table } => tables::clear(request, &table.text).await,
+
+        Command::ShowDatabases { details } => databases::show_all(request, details),
+        Command::ShowDatabase { database, details } => databases::show(request, database.as_ref(), details),
+        Command::CreateDatabase { database, if_not_exists, .. } => {
+            databases::create(request, &database.text, if_not_exists).await
+        }
+        Command::DropDatabase { database, if_exists } => databases::drop(request, &database.text, if_exists).await,
+        Command::ShowDatabasesEntities { databases, .. } => entities::show(request, &databases),
+        Command::ShowDatabasesSchema { databases, as_json, .. } => schema::databases(request, &databases, as_json),
+        Command::ShowDatabaseSchema { database, form, if_later_than, .. } => {
+            schema::database(request, database.as_ref(), form, if_later_than.as_deref())
+        }
+        Command::ShowSchema { as_json } => schema::databases(request, &[], as_json),
+
+        Command::IngestInline { table, properties, data, .. } => {
+            data::inline(request, &table.text, &properties, data).await
+        }
+        Command::IngestSources { is_async, table, sources, properties } => {
+            data::sources(request, &table.text, sources, &properties, is_async).await
+        }
+        Command::IngestFromQuery { mode, is_async, table, properties, query_span, .. } => {
+            data::from_query(request, mode, &table.text, &properties, query_span, is_async).await
+        }
+
+        Command::CreateFunction { mode, if_not_exists, properties, function } => {
+            functions::create(request, mode, if_not_exists, &properties, function).await
+        }
+        Command::DropFunction { function, if_exists } => functions::drop_one(request, &function.text, if_exists).await,
+        Command::DropFunctions { functions, if_exists } => functions::drop_many(request, &functions, if_exists).await,
+        Command::ShowFunctions => functions::show_all(request),
+        Command::ShowFunction { function, schema_as_json } => {
+            functions::show(request, &function.text, schema_as_json).await
+        }
+
+        Command::ShowVersion => cluster::version(request),
+        Command::ShowCluster => cluster::nodes(request),
+        Command::ShowMaterializedViews => cluster::materialized_views(),
+        Command::ShowExtents { scope, ids, tags, .. } => tables::extents(request, scope, &ids, &tags),
+        Command::ShowQueries { running, by_user } => journals::queries(request, running, by_user.as_deref()),
+        Command::ShowCommands => journals::commands(request),
+        Command::ShowOperations { ids } => journals::operations(request, &ids),
+        Command::CancelQuery { client_request_id, properties } => {
+            journals::cancel_query(request, &client_request_id, &properties)
+        }
+        Command::CancelOperation { id, properties } => journals::cancel_operation(request, &id, &properties),
+
+        Command::GetKustoIdentityToken => Err(Error::not_served("queued ingestion ('.get kusto identity token')")),
+        Command::GetIngestionResources => Err(Error::not_served("queued ingestion ('.get ingestion resources')")),
+        Command::ShowPrincipalRoles => Err(Error::not_served("the command '.show principal roles'")),
+        Command::Other { name } => Err(Error::not_served(format!("the command '.{name}'"))),
+        Command::Piped { .. } | Command::WithQuery { .. } | Command::Error => {
+            Err(Error::new(Fault::BadRequest, "the command is not valid"))
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Bytes to extents, on a blocking thread: decode, write, commit.
+
+use std::io::{BufReader, Cursor, Read};
+use std::sync::Arc;
+use std::time::Instant;
+
+use flate2::read::ZlibDecoder;
+use tidewater_formats::{Compression, DecodeOptions, Format, Input, decode, infer_schema};
+use tidewater_store::{Commit, DatabaseId, NewTable, StagedExtent, Store, Table, TableId, TableSpec};
+use tokio_util::sync::CancellationToken;
+
+use super::{Header, IngestAnswer, IngestProperties, IngestedExtent, Payload};
+use crate::error::{Error, Result};
+
+/// Where data goes.
+pub(crate) enum Place {
+    /// A table that is there.
+    Existing(Arc<Table>),
+    /// A table to be made with the columns that the first source shows.
+    Inferred {
+        /// Its database.
+        database: DatabaseId,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// One input.
+pub(crate) struct Source {
+    /// For messages.
+    pub name: String,
+    /// The bytes.
+    pub payload: Payload,
+    /// The format inside the compression.
+    pub format: Format,
+    /// gzip or none.
+    pub compression: Compression,
+    /// Whether zlib's deflate is around it all.
+    pub deflate: bool,
+}
+
+/// All of one ingestion.
+pub(crate) struct Job {
+    pub place: Place,
+    pub sources: Vec<Source>,
+    pub properties: IngestProperties,
+    pub cancel: CancellationToken,
+    pub deadline: Instant,
+}
+
+/// What was done, and to which table.
+pub(crate) struct Loaded {
+    pub answer: IngestAnswer,
+    pub table: TableId,
+}
+
+impl Source {
+    fn input(&self) -> Result<Input> {
+        Ok(match (&self.payload, self.deflate) {
+            (Payload::Bytes(bytes), false) => Input::Bytes(bytes.clone()),
+            (Payload::File(file), false) => Input::File(file.reader()?),
+            (Payload::Bytes(bytes), true) => inflated(Cursor::new(bytes.clone())),
+            (Payload::File(file), true) => inflated(BufReader::new(file.reader()?)),
+        })
+    }
+
+    fn options(&self, properties: &IngestProperties) -> DecodeOptions {
+        let mut options = DecodeOptions::new(self.format);
+        options.compression = self.compression;
+        options.mapping = properties.mapping.clone();
+        options.ignore_first_record = properties.header == Header::Yes;
+        options
+    }
+}
+
+fn inflated(reader: impl Read + Send + 'static) -> Input {
+    Input::Stream(Box::new(ZlibDecoder::new(reader)))
+}
+
+/// Reads all sources into one commit.
+pub(crate) fn run(store: &Store, job: Job) -> Result<Loaded> {
+    let Job { place, mut sources, properties, cancel, deadline } = job;
+    let mut new_table: Option<NewTable> = None;
+    let mut inferred_header = None;
+    let (schema, target, existing) = match place {
+        Place::Existing(table) => (table.schema().clone(), table.target(), Some(table)),
+        Place::Inferred { database, name } => {
+            let first = sources.first().ok_or_else(|| Error::bad_request("there is no data to make a table of"))?;
+            let inferred =
+                infer_schema(first.input()?, &first.options(&properties)).map_err(|error| at(&first.name, error))?;
+            let spec = TableSpec {
+                folder: properties.folder.clone(),
+                docstring: properties.docstring.clone(),
+                ..TableSpec::new(name, inferred.schema.clone())
+            };
+            let made = store.new_table(database, &spec)?;
+            let target = made.target();
+            new_table = Some(made);
+            inferred_header = Some(inferred.has_header);
+            (inferred.schema, target, None)
+        }
+    };
+    let table = target.table();
+    let mut writer = store.writer(&target);
+    let mut answer = IngestAnswer { created_table: existing.is_none(), ..IngestAnswer::default() };
+    for source in sources.drain(..) {
+        let mut options = source.options(&properties);
+        if properties.header == Header::Auto && source.format.delimiter().is_some() {
+            options.ignore_first_record = match inferred_header.take() {
+                Some(has_header) => has_header,
+                None => infer_schema(source.input()?, &options).is_ok_and(|inferred| inferred.has_header),
+            };
+        }
+        let mut decoder = decode(source.input()?, &schema, options).map_err(|error| at(&source.name, error))?;
+        for batch in decoder.by_ref() {
+            let batch = batch.map_err(|error| at(&source.name, error))?;
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled(None));
+            }
+            if Instant::now() > deadline {
+                return Err(Error::timeout());
+            }
+            answer.rows += batch.num_rows() as u64;
+            writer.write(batch)?;
+        }
+        let rejects = decoder.rejects();
+        answer.rejected_values += rejects.count;
+        for sample in &rejects.samples {
+            answer
+                .rejected_samples
+                .push(format!("record {}, column '{}': {}", sample.record, sample.column, sample.message));
+        }
+    }
+    let staged = writer.finish()?;
+    let mut commit = Commit::new();
+    if let Some(new_table) = new_table {
+        commit = commit.create(new_table);
+    }
+    let (commit, extents) = prepared(commit, table, staged, &properties);
+    if store.commit_blocking(commit)?.skipped {
+        answer.rows = 0;
+        answer.skipped = true;
+    } else {
+        answer.extents = extents;
+    }
+    Ok(Loaded { answer, table })
+}
+
+/// The commit with its extents, and what will be told about them.
+pub(crate) fn prepared(
+    mut commit: Commit,
+    table: TableId,
+    staged: Vec<StagedExtent>,
+    properties: &IngestProperties,
+) -> (Commit, Vec<IngestedExtent>) {
+    let unless = properties.unless_tags();
+    if !unless.is_empty() {
+        commit = commit.unless_tagged(table, unless);
+    }
+    let mut made = Vec::with_capacity(staged.len());
+    for extent in staged {
+        made.push(IngestedExtent {
+            id: extent.id().0,
+            rows: extent.rows(),
+            bytes: extent.bytes(),
+            original_bytes: extent.original_bytes(),
+        });
+        let extent = match properties.created {
+            Some(ticks) => extent.with_created(ticks),
+            None => extent,
+        };
+        commit = commit.add(extent, properties.tags.clone());
+    }
+    (commit, made)
+}
+
+/// A fault of an input with the input's name, when there can be several.
+fn at(name: &str, error: tidewater_formats::Error) -> Error {
+    let error = Error::from(error);
+    match name {
+        "" | "request body" => error,
+        name => Error::new(error.fault().clone(), format!("{name}: {}", error.message())),
+    }
+}

@@ -1,0 +1,237 @@
+//! Data into tables: decoded, written to files, made visible by one commit.
+//!
+//! Input comes from a request body (streaming ingestion), a command's text (`.ingest inline`), local files
+//! (`.ingest into`) or a query (`.set`, `.append`). Either all of a request's rows become visible or none.
+
+pub(crate) mod load;
+mod properties;
+mod spool;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tidewater_formats::{Compression, Format};
+use tidewater_store::{Snapshot, Table};
+use uuid::Uuid;
+
+use crate::context::{Context, ticks_of};
+use crate::error::{Error, Fault, Result};
+use crate::journal::Sort;
+use crate::service::Service;
+
+use load::{Loaded, Place};
+pub(crate) use properties::IngestProperties;
+pub use spool::{Payload, Spool, SpooledFile};
+
+/// The compression around a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Packing {
+    /// None.
+    #[default]
+    None,
+    /// gzip.
+    Gzip,
+    /// deflate in zlib's wrapping.
+    Deflate,
+}
+
+/// Whether delimited text begins with a line of names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Header {
+    /// It does not.
+    #[default]
+    No,
+    /// It does; the line is left out.
+    Yes,
+    /// As the data looks.
+    Auto,
+}
+
+/// Data for one table.
+#[derive(Debug)]
+pub struct IngestRequest {
+    /// The table's name.
+    pub table: String,
+    /// The format's name in any case; CSV when absent.
+    pub format: Option<String>,
+    /// A stored mapping's name.
+    pub mapping_name: Option<String>,
+    /// Whether the first record is left out.
+    pub header: Header,
+    /// Make the table from the data's own columns when it is absent.
+    pub create_table: bool,
+    /// The compression around the data.
+    pub packing: Packing,
+    /// The data.
+    pub payload: Payload,
+}
+
+impl IngestRequest {
+    /// A request without data.
+    pub fn new(table: impl Into<String>) -> Self {
+        Self {
+            table: table.into(),
+            format: None,
+            mapping_name: None,
+            header: Header::No,
+            create_table: false,
+            packing: Packing::None,
+            payload: Payload::Bytes(Bytes::new()),
+        }
+    }
+}
+
+/// An extent that an ingestion made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IngestedExtent {
+    /// Its id.
+    pub id: Uuid,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// Bytes of its values before encoding.
+    pub original_bytes: u64,
+}
+
+/// What an ingestion did.
+#[derive(Clone, Debug, Default)]
+pub struct IngestAnswer {
+    /// Rows that are visible now.
+    pub rows: u64,
+    /// Values that did not fit their column and became null.
+    pub rejected_values: u64,
+    /// The first of them, in words.
+    pub rejected_samples: Vec<String>,
+    /// The new extents.
+    pub extents: Vec<IngestedExtent>,
+    /// Whether the table was made.
+    pub created_table: bool,
+    /// Whether a tag told that the same data is there already.
+    pub skipped: bool,
+    /// How long it took.
+    pub duration_ticks: i64,
+}
+
+/// Reads a format's name.
+pub(crate) fn format_of(name: Option<&str>) -> Result<Format> {
+    match name.map(str::trim).filter(|name| !name.is_empty()) {
+        None => Ok(Format::Csv),
+        Some(name) => Format::parse(name).ok_or_else(|| {
+            Error::new(Fault::FormatNotSupported, format!("data format '{name}' is not known; one of csv, tsv, psv, scsv, sohsv, txt, raw, json, multijson, parquet is expected"))
+        }),
+    }
+}
+
+/// The refusal of a stored mapping, which nobody can have made yet.
+pub(crate) fn mapping_not_found(name: &str, table: &str) -> Error {
+    Error::new(
+        Fault::MappingNotFound,
+        format!("Entity ID '{name}' of kind 'Mapping' was not found in table '{table}'."),
+    )
+}
+
+impl Service {
+    /// Where a body of unknown size can wait.
+    pub async fn spool(&self) -> Result<Spool> {
+        Spool::create(&self.inner().store.root().join("tmp")).await
+    }
+
+    /// Refuses what can be refused before the data is there: names, format, rights.
+    pub fn check_ingest(&self, context: &Context, request: &IngestRequest) -> Result<()> {
+        self.placed(context, request).map(drop)
+    }
+
+    fn placed(&self, context: &Context, request: &IngestRequest) -> Result<(Arc<Snapshot>, Option<Arc<Table>>)> {
+        if context.readonly {
+            return Err(Error::read_only("ingestion"));
+        }
+        if self.is_stopping() {
+            return Err(Error::new(Fault::Stopping, "the server is stopping"));
+        }
+        let snapshot = self.inner().store.snapshot();
+        let Some(database) = snapshot.database(&context.database) else {
+            return Err(Error::database_not_found(&context.database));
+        };
+        let table = database.table(&request.table).cloned();
+        if table.is_none() && !request.create_table {
+            return Err(Error::entity_not_found("Table", &request.table));
+        }
+        format_of(request.format.as_deref())?;
+        if let Some(mapping) = &request.mapping_name {
+            return Err(mapping_not_found(mapping, &request.table));
+        }
+        Ok((snapshot, table))
+    }
+
+    /// Takes data into a table. Returns when it is durable and visible.
+    pub async fn ingest(&self, context: Context, request: IngestRequest) -> Result<IngestAnswer> {
+        let text = format!("streaming ingestion into table {}", request.table);
+        let mark = self.inner().journal.begin(Sort::Command("StreamingIngest"), &context, &text);
+        let outcome = self.ingest_admitted(context, request).await;
+        outcome.inspect_err(|error| mark.fail(error))
+    }
+
+    async fn ingest_admitted(&self, context: Context, request: IngestRequest) -> Result<IngestAnswer> {
+        let began = Instant::now();
+        let _permit = self.inner().admission.enter(&context).await?;
+        let (snapshot, table) = self.placed(&context, &request)?;
+        let format = format_of(request.format.as_deref())?;
+        let compression = match request.packing {
+            Packing::Gzip => Compression::Gzip,
+            Packing::None | Packing::Deflate => Compression::None,
+        };
+        let job = load::Job {
+            place: match table {
+                Some(table) => Place::Existing(table),
+                None => {
+                    let database = snapshot.database(&context.database);
+                    let database = database.ok_or_else(|| Error::database_not_found(&context.database))?;
+                    Place::Inferred { database: database.id(), name: request.table.clone() }
+                }
+            },
+            sources: vec![load::Source {
+                name: "request body".to_string(),
+                payload: request.payload,
+                format,
+                compression,
+                deflate: request.packing == Packing::Deflate,
+            }],
+            properties: IngestProperties { header: request.header, ..IngestProperties::default() },
+            cancel: context.cancel.clone(),
+            deadline: context.deadline,
+        };
+        let mut answer = self.load(job).await?;
+        answer.duration_ticks = ticks_of(began.elapsed());
+        Ok(answer)
+    }
+
+    /// Runs a load on a thread that may block.
+    pub(crate) async fn load(&self, job: load::Job) -> Result<IngestAnswer> {
+        let store = self.inner().store.clone();
+        let loaded = match tokio::task::spawn_blocking(move || load::run(&store, job)).await {
+            Ok(loaded) => loaded?,
+            Err(error) if error.is_panic() => return Err(Error::internal("reading the data panicked")),
+            Err(_) => return Err(Error::new(Fault::Stopping, "the server is stopping")),
+        };
+        self.loaded(&loaded);
+        Ok(loaded.answer)
+    }
+
+    /// Counts a load and looks after its table.
+    pub(crate) fn loaded(&self, loaded: &Loaded) {
+        metrics::counter!("tidewater_ingested_rows_total").increment(loaded.answer.rows);
+        if loaded.answer.rejected_values > 0 {
+            metrics::counter!("tidewater_rejected_values_total").increment(loaded.answer.rejected_values);
+            let first = loaded.answer.rejected_samples.first().map_or("", String::as_str);
+            tracing::warn!(
+                values = loaded.answer.rejected_values,
+                first,
+                "values did not fit their columns and became null"
+            );
+        }
+        let inner = self.inner();
+        inner.maintenance.after_ingestion(&inner.store, loaded.table, &tokio::runtime::Handle::current());
+    }
+}

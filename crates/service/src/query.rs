@@ -1,0 +1,240 @@
+//! Queries: one snapshot, one plan, bounded streams.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use serde_json::Value;
+use tidewater_kql::{KqlType, TableSchema, value};
+use tidewater_plan::session::task_context;
+use tidewater_plan::{PlanContext, PlanError, PlannedQuery, PlannedResult};
+
+use crate::answer::{QueryAnswer, ResultTable};
+use crate::context::{Context, RequestOptions};
+use crate::error::{Error, Fault, Result};
+use crate::journal::{Mark, Sort};
+use crate::limits::{Bounds, Permit, bounded};
+use crate::service::Service;
+use crate::table::{Columns, TableBuilder};
+use crate::view::View;
+
+/// Options that only the request can set, not the text. Source: kusto-rest section 2.
+const NOT_BY_SET: &[&str] = &[
+    "norequesttimeout",
+    "queryconsistency",
+    "query_language",
+    "query_log_query_parameters",
+    "query_weakconsistency_session_id",
+    "request_app_name",
+    "request_readonly",
+    "request_readonly_hardline",
+    "request_user",
+    "results_progressive_enabled",
+    "results_v2_fragment_primary_tables",
+    "servertimeout",
+];
+
+/// The longest query text.
+pub const MAX_TEXT_BYTES: usize = 8 * 1024 * 1024;
+
+impl Service {
+    /// Runs a query. Its rows are computed while the answer's streams are read.
+    pub async fn query(&self, context: Context, text: &str) -> Result<QueryAnswer> {
+        let mark = self.inner().journal.begin(Sort::Query, &context, text);
+        let outcome = self.query_marked(&context, text, &mark).await;
+        outcome.map_err(|error| {
+            let error = mark.explain(error);
+            mark.fail(&error);
+            error
+        })
+    }
+
+    async fn query_marked(&self, context: &Context, text: &str, mark: &Arc<Mark>) -> Result<QueryAnswer> {
+        let permit = self.admit(context, text).await?;
+        let snapshot = self.inner().store.snapshot();
+        let view = View::new(&self.inner().store, snapshot, &context.database, &context.options)?;
+        self.run_planned(context, text, &view, mark, Some(permit)).await
+    }
+
+    /// Lets a request in, or refuses it.
+    pub(crate) async fn admit(&self, context: &Context, text: &str) -> Result<Permit> {
+        if self.is_stopping() {
+            return Err(Error::new(Fault::Stopping, "the server is stopping"));
+        }
+        if text.len() > MAX_TEXT_BYTES {
+            let size = text.len();
+            return Err(Error::bad_request(format!(
+                "the text has {size} bytes, which exceeds the limit of {MAX_TEXT_BYTES}"
+            )));
+        }
+        self.inner().admission.enter(context).await
+    }
+
+    /// Plans a text over a view and wraps its results by limits. The permit lives as long as the streams.
+    pub(crate) async fn run_planned(
+        &self,
+        context: &Context,
+        text: &str,
+        view: &View,
+        mark: &Arc<Mark>,
+        permit: Option<Permit>,
+    ) -> Result<QueryAnswer> {
+        let planned = self.plan(context, text, view).await?;
+        let script = script_options(planned.options);
+        let bounds = Bounds::of(&context.options, &script)?;
+        let options = merged(&context.options, &script);
+        let schemas_only = options.flag("query_results_apply_getschema");
+        let permit = Arc::new(permit);
+        let mut results = Vec::with_capacity(planned.results.len());
+        for result in planned.results {
+            if schemas_only {
+                results.push(schema_of(&result.schema)?);
+                continue;
+            }
+            let (rows, result) = self.rows(context, result).await?;
+            let mark = Arc::clone(mark);
+            let told = {
+                let mark = Arc::clone(&mark);
+                move |error: Error| {
+                    let error = mark.explain(error);
+                    mark.fail(&error);
+                    error
+                }
+            };
+            let keep = (Arc::clone(&permit), mark);
+            let rows = bounded(rows, bounds, context.deadline, context.cancel.clone(), keep);
+            results.push(ResultTable {
+                name: result.name.unwrap_or_else(|| "PrimaryResult".to_string()),
+                schema: result.schema,
+                visualization: result.visualization,
+                is_sorted: result.is_sorted,
+                rows: rows.map_err(told).boxed(),
+            });
+        }
+        Ok(QueryAnswer { results, options })
+    }
+
+    /// Plans a text; planning itself ends with the request's deadline or cancellation.
+    pub(crate) async fn plan(&self, context: &Context, text: &str, view: &View) -> Result<PlannedQuery> {
+        let plan_context = plan_context(context)?;
+        let planning = plan_query(text, view, &plan_context, &self.inner().session);
+        tokio::select! {
+            planned = planning => planned.map_err(|error| of_plan(error, text)),
+            () = context.cancel.cancelled() => Err(Error::cancelled(None)),
+            () = tokio::time::sleep_until(context.deadline.into()) => Err(Error::timeout()),
+        }
+    }
+
+    /// The stream of a result, which begins to run when it is first read.
+    async fn rows(
+        &self,
+        context: &Context,
+        mut result: PlannedResult,
+    ) -> Result<(BoxStream<'static, Result<arrow::array::RecordBatch>>, PlannedResult)> {
+        let plan = std::mem::take(&mut result.plan);
+        let physical = self.physical(context, &plan).await?;
+        let task = task_context(&self.inner().session, Arc::clone(&self.inner().runtime_env));
+        let started = futures::stream::once(async move {
+            execute_stream(physical, task).map(|stream| stream.map_err(Error::from)).map_err(Error::from)
+        });
+        Ok((started.try_flatten().boxed(), result))
+    }
+
+    pub(crate) async fn physical(
+        &self,
+        context: &Context,
+        plan: &datafusion::logical_expr::LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let state = self.inner().session.state();
+        tokio::select! {
+            physical = state.create_physical_plan(plan) => physical.map_err(Error::from),
+            () = context.cancel.cancelled() => Err(Error::cancelled(None)),
+            () = tokio::time::sleep_until(context.deadline.into()) => Err(Error::timeout()),
+        }
+    }
+}
+
+/// What the planner is told about a request.
+pub(crate) fn plan_context(context: &Context) -> Result<PlanContext> {
+    let now_ticks = match context.options.text("query_now") {
+        None => context.now_ticks,
+        Some(text) => datetime_option(text).ok_or_else(|| {
+            Error::bad_request(format!("request property 'query_now' must be a datetime, found '{text}'"))
+        })?,
+    };
+    Ok(PlanContext {
+        now_ticks,
+        parameters: context.parameters.clone(),
+        options: context.options.values().clone(),
+        seed: context.activity_id.as_u64_pair().0,
+        current_principal: context.principal.clone(),
+        client_request_id: context.client_request_id.clone(),
+    })
+}
+
+/// A datetime as options give it: bare or as `datetime(...)`.
+pub(crate) fn datetime_option(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let inner = text.strip_prefix("datetime(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(text);
+    value::datetime::parse(inner.trim().trim_matches(['"', '\'']))
+}
+
+/// Planning errors as the service's.
+pub(crate) fn of_plan(error: PlanError, text: &str) -> Error {
+    match error {
+        PlanError::Diagnostics { text, diagnostics } => Error::of_diagnostics(&text, diagnostics),
+        PlanError::Engine(error) => Error::from(error),
+        other => {
+            tracing::debug!(bytes = text.len(), "a query exceeds a limit of the planner");
+            Error::bad_request(other.to_string())
+        }
+    }
+}
+
+fn script_options(options: HashMap<String, Value>) -> RequestOptions {
+    RequestOptions::new(
+        options.into_iter().filter(|(name, _)| !NOT_BY_SET.contains(&name.to_ascii_lowercase().as_str())),
+    )
+}
+
+/// The request's options with what the script sets beside them.
+fn merged(request: &RequestOptions, script: &RequestOptions) -> RequestOptions {
+    let mut options = request.clone();
+    for (name, value) in script.values() {
+        options.set(name, value.clone());
+    }
+    options
+}
+
+const SCHEMA: Columns = &[
+    ("ColumnName", KqlType::String),
+    ("ColumnOrdinal", KqlType::Int),
+    ("DataType", KqlType::String),
+    ("ColumnType", KqlType::String),
+];
+
+/// A result's schema as a table, in place of its rows.
+fn schema_of(schema: &TableSchema) -> Result<ResultTable> {
+    let mut table = TableBuilder::new(SCHEMA);
+    for (at, column) in schema.columns.iter().enumerate() {
+        table.row(vec![
+            column.name.as_str().into(),
+            at.into(),
+            column.ty.system_name().into(),
+            column.ty.name().into(),
+        ]);
+    }
+    table.finish()
+}
+
+/// Stands in until the planner's own lands.
+async fn plan_query(
+    _text: &str,
+    _view: &View,
+    _context: &PlanContext,
+    _session: &datafusion::prelude::SessionContext,
+) -> std::result::Result<PlannedQuery, PlanError> {
+    Err(PlanError::Engine(datafusion::error::DataFusionError::NotImplemented("queries are not planned yet".into())))
+}

@@ -1,0 +1,199 @@
+//! The service itself: what all requests share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use tidewater_plan::session::{SessionOptions, new_session};
+use tidewater_store::{CreateMode, Store, StoreOptions};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{DEFAULT_DATABASE, now_ticks};
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+use crate::limits::Admission;
+use crate::maintenance::Maintenance;
+
+/// How a service works; zeros choose by the machine.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceOptions {
+    /// Memory that all queries share; 0 is half of the machine's.
+    pub memory_bytes: usize,
+    /// Requests that run at once; 0 is ten per core.
+    pub max_concurrent: usize,
+    /// Directories that `.ingest into` may read files from.
+    pub ingest_directories: Vec<PathBuf>,
+    /// Threads that a query is laid out for; 0 is one per core.
+    pub threads: usize,
+    /// Where queries run; the current runtime when absent.
+    pub runtime: Option<tokio::runtime::Handle>,
+    /// What `.show version` says.
+    pub version: String,
+}
+
+/// Everything that requests need. Clones share it.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) options: ServiceOptions,
+    pub(crate) session: SessionContext,
+    pub(crate) runtime_env: Arc<RuntimeEnv>,
+    pub(crate) journal: Journal,
+    pub(crate) admission: Admission,
+    pub(crate) maintenance: Maintenance,
+    pub(crate) jobs: crate::jobs::Running,
+    sql_session: SessionContext,
+    pub(crate) started_ticks: i64,
+    runtime: tokio::runtime::Handle,
+    stop: CancellationToken,
+    stopping: AtomicBool,
+}
+
+impl Service {
+    /// Opens the data directory and makes the default database if it is missing. Must be called on a runtime.
+    pub fn open(directory: &Path, options: ServiceOptions) -> Result<Service> {
+        let store = Store::open(directory, StoreOptions::default())?;
+        Service::new(store, options)
+    }
+
+    /// A service over an open store.
+    pub fn new(store: Store, options: ServiceOptions) -> Result<Service> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if options.threads == 0 { cores } else { options.threads };
+        let memory = if options.memory_bytes == 0 { default_memory_bytes() } else { options.memory_bytes };
+        let pool = TrackConsumersPool::new(FairSpillPool::new(memory), TOP_CONSUMERS);
+        let spill = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![store.root().join(SPILL_DIRECTORY)]));
+        std::fs::create_dir_all(store.root().join(SPILL_DIRECTORY))
+            .map_err(|error| Error::internal(format!("cannot make the directory for spilling: {error}")))?;
+        let runtime_env = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(pool))
+            .with_disk_manager_builder(spill)
+            .build_arc()
+            .map_err(Error::from)?;
+        let session = |sql: bool| {
+            new_session(&SessionOptions { target_partitions: threads, runtime: Arc::clone(&runtime_env), sql })
+        };
+        let (session, sql_session) = (session(false), session(true));
+        let runtime = match &options.runtime {
+            Some(runtime) => runtime.clone(),
+            None => tokio::runtime::Handle::try_current()
+                .map_err(|_| Error::internal("a service must be opened on a runtime"))?,
+        };
+        let admission = Admission::new(if options.max_concurrent == 0 { cores * 10 } else { options.max_concurrent });
+        let inner = Inner {
+            store,
+            options,
+            session,
+            runtime_env,
+            journal: Journal::default(),
+            admission,
+            maintenance: Maintenance::default(),
+            jobs: crate::jobs::Running::default(),
+            sql_session,
+            started_ticks: now_ticks(),
+            runtime,
+            stop: CancellationToken::new(),
+            stopping: AtomicBool::new(false),
+        };
+        let service = Service { inner: Arc::new(inner) };
+        service.ensure_default_database()?;
+        Ok(service)
+    }
+
+    /// Clients fall back to this database, so it always exists.
+    fn ensure_default_database(&self) -> Result<()> {
+        if self.inner.store.snapshot().database(DEFAULT_DATABASE).is_some() {
+            return Ok(());
+        }
+        let store = self.inner.store.clone();
+        // Opening is synchronous, and may happen on a thread that drives futures already.
+        let made = std::thread::scope(|scope| {
+            let runtime = self.inner.runtime.clone();
+            scope
+                .spawn(move || runtime.block_on(store.create_database(DEFAULT_DATABASE, CreateMode::IfNotExists)))
+                .join()
+        });
+        match made {
+            Ok(made) => made.map(drop).map_err(Error::from),
+            Err(_) => Err(Error::internal("making the default database panicked")),
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// The store, for the parts of the server that keep records of their own.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The engine's session for KQL.
+    pub fn session(&self) -> &SessionContext {
+        &self.inner.session
+    }
+
+    /// The engine's session for SQL, with the engine's own functions.
+    pub fn sql_session(&self) -> &SessionContext {
+        &self.inner.sql_session
+    }
+
+    /// Memory pool and disk manager that all runs share.
+    pub fn runtime_env(&self) -> &Arc<RuntimeEnv> {
+        &self.inner.runtime_env
+    }
+
+    /// What `.show version` says.
+    pub fn version(&self) -> &str {
+        &self.inner.options.version
+    }
+
+    /// Runs a future where queries run, away from the caller's threads.
+    pub fn spawn<F>(&self, future: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.inner.runtime.spawn(future)
+    }
+
+    /// Ended when the server gives up what still runs.
+    pub fn stop_token(&self) -> &CancellationToken {
+        &self.inner.stop
+    }
+
+    /// Whether new requests are refused.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new requests and cancels what runs.
+    pub fn shut_down(&self) {
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        self.inner.stop.cancel();
+        self.inner.journal.cancel_all();
+    }
+}
+
+const TOP_CONSUMERS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(3).expect("three is not zero");
+/// Below the store's directory for what a restart may delete.
+const SPILL_DIRECTORY: &str = "tmp/spill";
+
+/// Half of the machine's memory, within reason.
+fn default_memory_bytes() -> usize {
+    const FALLBACK: usize = 2 << 30;
+    const LEAST: usize = 256 << 20;
+    match crate::maintenance::machine_memory_bytes() {
+        Some((total, _)) => (total as usize / 2).max(LEAST),
+        None => FALLBACK,
+    }
+}
