@@ -7,6 +7,7 @@
 #![allow(missing_docs, reason = "the fields of operators are explained by the syntax line above them")]
 
 use crate::span::Span;
+use crate::stack::grow;
 use crate::types::KqlType;
 
 /// A name as written, after brackets and quotes are removed: `a`, `['a b']`.
@@ -54,12 +55,31 @@ pub enum StatementKind {
 }
 
 /// An expression, scalar or tabular, and its place.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Trees are at most `parser::MAX_DEPTH` levels deep; copying, comparing and writing them make room on the stack.
 pub struct Expr {
     /// What it says.
     pub kind: ExprKind,
     /// Where.
     pub span: Span,
+}
+
+impl Clone for Expr {
+    fn clone(&self) -> Self {
+        grow(|| Self { kind: self.kind.clone(), span: self.span })
+    }
+}
+
+impl PartialEq for Expr {
+    fn eq(&self, other: &Self) -> bool {
+        self.span == other.span && grow(|| self.kind == other.kind)
+    }
+}
+
+impl std::fmt::Debug for Expr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        grow(|| f.debug_struct("Expr").field("kind", &self.kind).field("span", &self.span).finish())
+    }
 }
 
 /// The forms of an expression.
@@ -271,7 +291,7 @@ impl InOp {
     }
 }
 
-/// `name: type` in `datatable`, `externaldata`, `mv-expand ... to typeof`, function parameters and commands.
+/// `name: type` (`*` alone in a plugin's output schema and in `typeof`: the columns of the input) in `datatable`, `externaldata`, `mv-expand ... to typeof`, function parameters and commands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnDeclaration {
     /// The column.
@@ -368,6 +388,7 @@ pub struct OrderKey {
 
 /// The tabular operators. `parameters` are the `kind=`, `hint.x=`, `withsource=` words after the operator's name.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "a query has few operators; boxes would be in every reader's way")]
 pub enum OperatorKind {
     /// `print`
     Print(Vec<NamedExpr>),

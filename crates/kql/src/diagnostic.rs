@@ -84,9 +84,12 @@ pub const NOT_SERVED: &str = "SEM0011";
 
 /// The name with the smallest edit distance, when that is small against the length.
 pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (wanted.chars().count() / 3).clamp(1, 3);
+    let length = wanted.chars().count();
+    let limit = (length / 3).clamp(1, 3);
     names
         .into_iter()
+        // Cheap, and it keeps texts of any length from being compared.
+        .filter(|name| name.chars().count().abs_diff(length) <= limit)
         .map(|name| (distance(&wanted.to_lowercase(), &name.to_lowercase()), name))
         .filter(|(distance, _)| *distance <= limit)
         .min()

@@ -260,10 +260,10 @@ impl<'a> Lexer<'a> {
         if is_time_unit(&self.text[end..word_end]) {
             return (TokenKind::TimeSpan, word_end);
         }
-        if let Some(exponent_end) = self.exponent(end) {
-            if self.char_at(exponent_end).is_none_or(|c| !is_name_char(c)) {
-                return (TokenKind::Real, exponent_end);
-            }
+        if let Some(exponent_end) = self.exponent(end)
+            && self.char_at(exponent_end).is_none_or(|c| !is_name_char(c))
+        {
+            return (TokenKind::Real, exponent_end);
         }
         if !has_point && word_end > end {
             return (TokenKind::Name, word_end);
@@ -488,11 +488,12 @@ fn hex(rest: &str, from: usize, digits: usize) -> Option<(char, usize)> {
 /// `uXXXX`, or a pair of surrogates `uXXXX\uXXXX`; a lone surrogate is U+FFFD.
 fn utf16(rest: &str) -> Option<(char, usize)> {
     let high = hex_value(rest, 1, 4)?;
-    if (0xD800..0xDC00).contains(&high) && rest.get(5..7) == Some("\\u") {
-        if let Some(low) = hex_value(rest, 7, 4).filter(|low| (0xDC00..0xE000).contains(low)) {
-            let value = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
-            return Some((char::from_u32(value).unwrap_or('\u{fffd}'), 11));
-        }
+    if (0xD800..0xDC00).contains(&high)
+        && rest.get(5..7) == Some("\\u")
+        && let Some(low) = hex_value(rest, 7, 4).filter(|low| (0xDC00..0xE000).contains(low))
+    {
+        let value = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+        return Some((char::from_u32(value).unwrap_or('\u{fffd}'), 11));
     }
     Some((char::from_u32(high).unwrap_or('\u{fffd}'), 5))
 }

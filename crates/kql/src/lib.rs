@@ -11,6 +11,7 @@ pub mod lexer;
 pub mod parser;
 pub mod printer;
 pub mod span;
+pub mod stack;
 pub mod types;
 pub mod value;
 

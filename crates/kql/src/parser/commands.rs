@@ -69,7 +69,7 @@ impl Parser<'_> {
         // `<|` begins data or a query of the command's own; a `|` before it begins a query over its rows.
         self.index = 0;
         loop {
-            self.skip_until(|kind| matches!(kind, TokenKind::Pipe | TokenKind::LessPipe));
+            self.skip_until(self.index, |kind| matches!(kind, TokenKind::Pipe | TokenKind::LessPipe));
             if !super::is_closing(self.kind()) {
                 break;
             }

@@ -18,7 +18,7 @@ enum Comparison {
 }
 
 /// Functions whose argument is a query without parentheses of its own.
-const TABULAR_CALLS: &[&str] = &["toscalar", "totable", "materialize", "__toscalar"];
+pub(crate) const TABULAR_CALLS: &[&str] = &["toscalar", "totable", "materialize", "__toscalar"];
 
 impl Parser<'_> {
     /// A scalar expression without pipes.
@@ -28,6 +28,10 @@ impl Parser<'_> {
 
     /// A flat chain of `or` or of `and`.
     fn chain(&mut self, op: BinaryOp) -> P<Expr> {
+        self.measured(|parser| parser.read_chain(op))
+    }
+
+    fn read_chain(&mut self, op: BinaryOp) -> P<Expr> {
         let operand = |parser: &mut Self| match op {
             BinaryOp::Or => parser.chain(BinaryOp::And),
             _ => parser.equality(),
@@ -53,6 +57,10 @@ impl Parser<'_> {
     }
 
     fn equality(&mut self) -> P<Expr> {
+        self.measured(|parser| parser.read_equality())
+    }
+
+    fn read_equality(&mut self) -> P<Expr> {
         let start = self.span();
         let left = if self.at_star_operand() {
             self.bump();
@@ -95,25 +103,18 @@ impl Parser<'_> {
         Ok(Expr { kind, span: self.since(start) })
     }
 
-    /// `*` as all columns: `* has "x"`, `f(x, *)`.
+    /// `*` as all columns: `* has "x"`.
     fn at_star_operand(&self) -> bool {
         self.at(TokenKind::Star)
             && match self.kind_at(1) {
-                TokenKind::Comma
-                | TokenKind::CloseParen
-                | TokenKind::CloseBrace
-                | TokenKind::Pipe
-                | TokenKind::Semicolon
-                | TokenKind::End
-                | TokenKind::EqualEqual
+                TokenKind::EqualEqual
                 | TokenKind::BangEqual
+                | TokenKind::LessGreater
                 | TokenKind::EqualTilde
                 | TokenKind::BangTilde
-                | TokenKind::Colon
-                | TokenKind::Word => true,
-                TokenKind::Name => {
-                    word_comparison(self.word_at(1)).is_some()
-                        || matches!(self.word_at(1), "matches" | "by" | "and" | "or")
+                | TokenKind::Colon => true,
+                TokenKind::Name | TokenKind::Word => {
+                    word_comparison(self.word_at(1)).is_some() || self.is_word(1, "matches")
                 }
                 _ => false,
             }
@@ -147,6 +148,10 @@ impl Parser<'_> {
     }
 
     fn relational(&mut self) -> P<Expr> {
+        self.measured(|parser| parser.read_relational())
+    }
+
+    fn read_relational(&mut self) -> P<Expr> {
         let start = self.span();
         let left = self.additive()?;
         let op = match self.kind() {
@@ -163,6 +168,10 @@ impl Parser<'_> {
     }
 
     pub(super) fn additive(&mut self) -> P<Expr> {
+        self.measured(|parser| parser.read_additive())
+    }
+
+    fn read_additive(&mut self) -> P<Expr> {
         let start = self.span();
         let mut left = self.multiplicative()?;
         loop {
@@ -179,6 +188,10 @@ impl Parser<'_> {
     }
 
     fn multiplicative(&mut self) -> P<Expr> {
+        self.measured(|parser| parser.read_multiplicative())
+    }
+
+    fn read_multiplicative(&mut self) -> P<Expr> {
         let start = self.span();
         let mut left = self.unary()?;
         loop {
@@ -197,6 +210,10 @@ impl Parser<'_> {
 
     /// An operand with at most one sign: `--1` is no expression.
     pub(super) fn unary(&mut self) -> P<Expr> {
+        self.measured(|parser| parser.read_unary())
+    }
+
+    fn read_unary(&mut self) -> P<Expr> {
         let start = self.span();
         let op = match self.kind() {
             TokenKind::Minus => UnaryOp::Minus,
@@ -228,6 +245,10 @@ impl Parser<'_> {
     }
 
     fn path(&mut self, takes_wildcard: bool) -> P<Expr> {
+        self.measured(|parser| parser.read_path(takes_wildcard))
+    }
+
+    fn read_path(&mut self, takes_wildcard: bool) -> P<Expr> {
         let start = self.span();
         let mut base = self.primary()?;
         loop {
@@ -366,6 +387,12 @@ impl Parser<'_> {
             } else {
                 None
             };
+            let is_star =
+                parser.at(TokenKind::Star) && matches!(parser.kind_at(1), TokenKind::Comma | TokenKind::CloseParen);
+            if is_star {
+                let span = parser.bump().span;
+                return Ok(Argument { name, value: Expr { kind: ExprKind::Star, span } });
+            }
             let value = if is_tabular || parser.at_source_operator() {
                 parser.pipe_expression()?
             } else {

@@ -69,14 +69,14 @@ impl Parser<'_> {
             _ => Vec::new(),
         };
         let value;
-        if let [token] = unquoted[..] {
-            if token.kind == TokenKind::String {
-                match crate::lexer::unquote(content) {
-                    Ok(text) => value = text,
-                    Err(_) => return Err(self.bad_literal(word, raw)),
-                }
-                content = value.trim();
+        if let [token] = unquoted[..]
+            && token.kind == TokenKind::String
+        {
+            match crate::lexer::unquote(content) {
+                Ok(text) => value = text,
+                Err(_) => return Err(self.bad_literal(word, raw)),
             }
+            content = value.trim();
         }
         // The present moment is no constant.
         if ty == KqlType::DateTime && matches!(content, "" | "now") {
@@ -100,7 +100,7 @@ impl Parser<'_> {
         let partner = self.partner[open];
         if partner == NO_PARTNER {
             self.bump();
-            self.skip_to_operator();
+            self.skip_to_operator(self.index);
             return Err(self.expected("')'"));
         }
         let close = partner as usize;
@@ -286,10 +286,8 @@ pub(super) fn parse_value(text: &str, ty: KqlType) -> Option<Literal> {
         Ok(Expr { kind, .. }) if is_whole => constant(kind),
         _ => None,
     };
-    if let Some(literal) = literal {
-        if let Some(converted) = converted(literal, ty) {
-            return Some(converted);
-        }
+    if let Some(converted) = literal.and_then(|literal| converted(literal, ty)) {
+        return Some(converted);
     }
     // Bare text: `2020-01-01` for a datetime, any text for a string.
     match ty {

@@ -7,7 +7,7 @@
 
 mod command_names;
 mod commands;
-mod expressions;
+pub(crate) mod expressions;
 pub(crate) mod keywords;
 mod literals;
 mod operators;
@@ -317,6 +317,14 @@ impl<'a> Parser<'a> {
         result
     }
 
+    /// Reads one expression: `height` inside is its own, and afterwards the greater of it and its siblings'.
+    fn measured<T>(&mut self, read: impl FnOnce(&mut Self) -> P<T>) -> P<T> {
+        let siblings = std::mem::take(&mut self.height);
+        let result = read(self);
+        self.height = self.height.max(siblings);
+        result
+    }
+
     /// Notes that the tree just read gets one more level on top.
     fn taller(&mut self) -> P<()> {
         self.height += 1;
@@ -328,31 +336,54 @@ impl<'a> Parser<'a> {
 
     // Recovery.
 
-    /// Skips to the next `|`, `;`, closing bracket or the end, past balanced brackets.
-    fn skip_to_operator(&mut self) {
-        self.skip_until(|kind| kind == TokenKind::Pipe || kind == TokenKind::Semicolon);
+    /// Skips to the `|`, `;`, closing bracket or end that ends the construct begun at a token.
+    fn skip_to_operator(&mut self, begun: usize) {
+        self.skip_until(begun, |kind| kind == TokenKind::Pipe || kind == TokenKind::Semicolon);
     }
 
-    fn skip_to_statement(&mut self) {
-        self.skip_until(|kind| kind == TokenKind::Semicolon);
+    fn skip_to_statement(&mut self, begun: usize) {
+        self.skip_until(begun, |kind| kind == TokenKind::Semicolon);
     }
 
-    /// Skips past balanced brackets to a kind that stops, a closing bracket of an enclosing level, or the end.
-    fn skip_until(&mut self, stops: impl Fn(TokenKind) -> bool) {
+    /// Skips to a kind that stops, a bracket that closes what was open before `begun`, or the end.
+    fn skip_until(&mut self, begun: usize, stops: impl Fn(TokenKind) -> bool) {
+        if self.at(TokenKind::End) {
+            return;
+        }
+        // Inside brackets opened since, neither a `|` nor their closing ends anything.
+        while let Some(close) = self.enclosing_close(begun) {
+            self.index = close;
+            self.bump();
+        }
         loop {
             let kind = self.kind();
-            if kind == TokenKind::End || stops(kind) {
+            if kind == TokenKind::End || stops(kind) || is_closing(kind) {
                 return;
             }
             let partner = self.partner[self.index];
-            if is_closing(kind) {
-                return;
-            }
             if is_opening(kind) && partner != NO_PARTNER {
                 self.index = partner as usize;
             }
             self.bump();
         }
+    }
+
+    /// The bracket that closes the innermost pair opened since `begun` that holds the present token.
+    fn enclosing_close(&self, begun: usize) -> Option<usize> {
+        let mut index = self.index;
+        while index > begun {
+            index -= 1;
+            let partner = self.partner[index];
+            if partner == NO_PARTNER {
+                continue;
+            }
+            let partner = partner as usize;
+            if partner > index {
+                return (partner >= self.index).then_some(partner);
+            }
+            index = partner;
+        }
+        None
     }
 
     /// The token index after the bracket that closes the one `ahead`.
@@ -504,12 +535,12 @@ fn pair_brackets(tokens: &[Lexeme]) -> Vec<u32> {
             _ => continue,
         };
         // A bracket of another kind is left to the parser's complaint, and pairs with nothing.
-        if let Some(&(opening, kind)) = open.last() {
-            if kind == closes {
-                open.pop();
-                partner[index] = opening as u32;
-                partner[opening] = index as u32;
-            }
+        if let Some(&(opening, kind)) = open.last()
+            && kind == closes
+        {
+            open.pop();
+            partner[index] = opening as u32;
+            partner[opening] = index as u32;
         }
     }
     partner

@@ -80,7 +80,7 @@ impl<'a> Parser<'a> {
             tokens += 2;
         }
         let whole = self.span().to(self.lexeme(tokens - 1).span).text(self.text);
-        if tokens == 1 || OPERATORS.contains(&whole) {
+        if tokens == 1 || OPERATORS.contains(&whole) || whole == "project-smart" {
             return (whole, tokens);
         }
         // `count-x` is an operator and something wrong behind it; `mv-exapnd` is one unknown word.
@@ -183,7 +183,7 @@ impl<'a> Parser<'a> {
             "print" => Ok(OperatorKind::Print(self.named_list()?)),
             "range" => self.range(),
             _ if name.starts_with("graph-") || name == "make-graph" => {
-                self.skip_to_operator();
+                self.skip_to_operator(self.index);
                 Ok(OperatorKind::Graph { operator: Name { text: name, span: name_span } })
             }
             _ => {
@@ -255,6 +255,12 @@ impl<'a> Parser<'a> {
 
     fn distinct(&mut self) -> P<OperatorKind> {
         let parameters = self.parameters(&[])?;
+        if self.at(TokenKind::Star) {
+            let span = self.bump().span;
+            let value = Expr { kind: ExprKind::Star, span };
+            let all = NamedExpr { names: Vec::new(), tuple: false, value };
+            return Ok(OperatorKind::Distinct { parameters, columns: vec![all] });
+        }
         Ok(OperatorKind::Distinct { parameters, columns: self.named_list()? })
     }
 

@@ -26,6 +26,7 @@ impl Parser<'_> {
     pub(super) fn statements(&mut self, end: TokenKind) -> Vec<Statement> {
         let mut statements = Vec::new();
         while !self.at(end) && !self.at(TokenKind::End) {
+            let begun = self.index;
             match self.statement() {
                 Ok(statement) => {
                     statements.push(statement);
@@ -37,15 +38,15 @@ impl Parser<'_> {
                         });
                     }
                 }
-                Err(_) => self.skip_to_statement(),
+                Err(_) => self.skip_to_statement(begun),
             }
             if !self.at(end) {
-                self.skip_to_statement();
+                self.skip_to_statement(begun);
             }
             // A closing bracket that nothing opened has been reported; it hides nothing that follows.
             while end == TokenKind::End && super::is_closing(self.kind()) {
                 self.bump();
-                self.skip_to_statement();
+                self.skip_to_statement(self.index);
             }
             if !self.eat(TokenKind::Semicolon) {
                 break;
@@ -103,7 +104,7 @@ impl Parser<'_> {
                 let name = self.any_name("a name")?;
                 if self.eat(TokenKind::Equal) {
                     // The body is kept as text: patterns are not served.
-                    self.skip_to_statement();
+                    self.skip_to_statement(self.index);
                 }
                 Ok(StatementKind::Pattern { name })
             }
@@ -224,7 +225,7 @@ impl Parser<'_> {
 
     /// `source | operator | ...`, or just a scalar expression.
     pub(super) fn pipe_expression(&mut self) -> P<Expr> {
-        let start = self.span();
+        let (start, begun) = (self.span(), self.index);
         let mut operators = Vec::new();
         let mut source = None;
         if self.at_source_operator() {
@@ -233,7 +234,7 @@ impl Parser<'_> {
             match self.expression() {
                 Ok(expression) => source = Some(expression),
                 Err(failed) => {
-                    self.skip_to_operator();
+                    self.skip_to_operator(begun);
                     if !self.at(TokenKind::Pipe) {
                         return Err(failed);
                     }
@@ -279,7 +280,7 @@ impl Parser<'_> {
 
     /// An operator; one that cannot be read is skipped and stands as `Error`.
     fn recovering_operator(&mut self) -> Operator {
-        let start = self.span();
+        let (start, begun) = (self.span(), self.index);
         let read = self.operator();
         let ends = matches!(
             self.kind(),
@@ -295,9 +296,10 @@ impl Parser<'_> {
             Ok(kind) if ends => Operator { kind, span: self.since(start) },
             Ok(_) | Err(_) => {
                 if read.is_ok() {
-                    self.expected("'|', ';' or the end of the operator");
+                    let hint = if self.at(TokenKind::Equal) { " ('==' compares)" } else { "" };
+                    self.expected(&format!("'|', ';' or the end of the operator{hint}"));
                 }
-                self.skip_to_operator();
+                self.skip_to_operator(begun);
                 Operator { kind: OperatorKind::Error, span: self.since(start) }
             }
         }

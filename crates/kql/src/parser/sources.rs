@@ -9,7 +9,9 @@ impl Parser<'_> {
     pub(super) fn data_source(&mut self) -> P<ExprKind> {
         let word = self.bump().span.text(self.text);
         if word == "inline_external_table" {
-            self.skip_until(|kind| matches!(kind, TokenKind::Pipe | TokenKind::Semicolon | TokenKind::Comma));
+            self.skip_until(self.index, |kind| {
+                matches!(kind, TokenKind::Pipe | TokenKind::Semicolon | TokenKind::Comma)
+            });
             return Ok(ExprKind::OtherSource { what: word.into() });
         }
         let columns = self.schema()?;

@@ -10,6 +10,7 @@ use crate::ast::{
     ParameterType, Pipeline, Property, Script, Statement, StatementKind, UnaryOp,
 };
 use crate::lexer::{self, TokenKind};
+use crate::parser::expressions::TABULAR_CALLS;
 use crate::parser::keywords;
 use crate::value::{datetime, guid, timespan};
 
@@ -37,9 +38,6 @@ const ADDITIVE: u8 = 5;
 const MULTIPLICATIVE: u8 = 6;
 const UNARY: u8 = 7;
 const PRIMARY: u8 = 8;
-
-const STACK_RED_ZONE_BYTES: usize = 128 * 1024;
-const STACK_SEGMENT_BYTES: usize = 1024 * 1024;
 
 struct Printer {
     out: String,
@@ -216,7 +214,7 @@ impl Printer {
     // Expressions.
 
     fn expression(&mut self, expression: &Expr, least: u8) {
-        stacker::maybe_grow(STACK_RED_ZONE_BYTES, STACK_SEGMENT_BYTES, || {
+        crate::stack::grow(|| {
             let is_bracketed = level(&expression.kind) < least;
             if is_bracketed {
                 self.push("(");
@@ -250,8 +248,16 @@ impl Printer {
                     self.base(base);
                     self.push(".");
                 }
+                let is_tabular = base.is_none() && TABULAR_CALLS.contains(&name.text.as_str());
                 self.call_name(name);
-                self.arguments(arguments);
+                match &arguments[..] {
+                    [Argument { name: None, value }] if is_tabular => {
+                        self.push("(");
+                        self.expression(value, PIPE);
+                        self.push(")");
+                    }
+                    _ => self.arguments(arguments),
+                }
             }
             ExprKind::Unary { op, operand } => {
                 self.push(if *op == UnaryOp::Minus { "-" } else { "+" });
