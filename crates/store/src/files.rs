@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -96,7 +97,16 @@ pub(crate) fn create_directory(path: &Path) -> Result<()> {
     if !parent.as_os_str().is_empty() {
         create_directory(parent)?;
     }
-    match fs::create_dir(path) {
+    let mut made = fs::create_dir(path);
+    // The parent may have been empty, and taken away by the drop of another table, since it was looked at.
+    for _ in 0..3 {
+        if !made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            break;
+        }
+        create_directory(parent)?;
+        made = fs::create_dir(path);
+    }
+    match made {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(Error::io("create directory", path)(error)),
@@ -132,19 +142,27 @@ impl DirectoryLock {
             .write(true)
             .open(&path)
             .map_err(Error::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                // The holder's number is a hint for people; without it the message stays true.
-                let _ = file.read_to_string(&mut text);
-                let holder = match text.trim() {
-                    "" => String::new(),
-                    process => format!(" (process {process})"),
-                };
-                return Err(Error::Locked { path: layout.root().to_path_buf(), holder });
+        // A process that is just ending, or a child of it that has not begun, may hold the lock for a moment.
+        let mut patience = 50;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(fs::TryLockError::WouldBlock) if patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    let mut text = String::new();
+                    // The holder's number is a hint for people; without it the message stays true.
+                    let _ = file.read_to_string(&mut text);
+                    let holder = match text.trim() {
+                        "" => String::new(),
+                        process => format!(" (process {process})"),
+                    };
+                    return Err(Error::Locked { path: layout.root().to_path_buf(), holder });
+                }
+                Err(fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
             }
-            Err(fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
         }
         let write = |file: &mut File| -> io::Result<()> {
             file.set_len(0)?;

@@ -120,12 +120,13 @@ struct Committer {
 }
 
 type Planned = Box<dyn Any + Send>;
+type Answer = Result<(Planned, Arc<Snapshot>)>;
 type PlanFn = Box<dyn FnOnce(&Snapshot, &mut Draft) -> Result<Planned> + Send>;
 
 /// A change that waits for the next transaction.
 struct Ticket {
     plan: Mutex<Option<PlanFn>>,
-    outcome: Mutex<Option<Result<(Planned, Arc<Snapshot>)>>>,
+    outcome: Mutex<Option<Answer>>,
 }
 
 impl Store {
@@ -310,6 +311,11 @@ impl Store {
     /// Rewrites small extents as few large ones and swaps them in one commit.
     pub async fn merge_table(&self, id: TableId) -> Result<MergeReport> {
         merge::merge_table(self, id).await
+    }
+
+    /// Merges, in every table, the small extents that have become worth it; to be called every few seconds.
+    pub async fn merge_due(&self) -> Result<MergeReport> {
+        merge::merge_due(self).await
     }
 
     /// Records of jobs.

@@ -322,10 +322,6 @@ impl Extent {
         &self.file
     }
 
-    pub(crate) fn row(&self) -> &ExtentRow {
-        &self.row
-    }
-
     /// Engine statistics, made once per shape.
     pub(crate) fn statistics(&self, shape: &Arc<Shape>, make: impl FnOnce() -> Statistics) -> Arc<Statistics> {
         let mut cached = self.statistics.lock();
@@ -478,13 +474,13 @@ impl Snapshot {
 
     fn put_table(&mut self, row: &TableRow, assembly: &Assembly<'_>, removed: &mut Removed) -> Result<()> {
         self.see_ordinal(row.ordinal);
+        removed.touched.push(row.id);
         let database = self.database_mut(row.database)?;
         match database.tables.get_mut(&row.ordinal) {
             Some(table) => {
                 let table = Arc::make_mut(table);
                 if table.row.columns != row.columns {
                     table.shape = Shape::of(row);
-                    removed.touched.push(row.id);
                 }
                 table.row = row.clone();
             }

@@ -1,23 +1,197 @@
 //! The Delta mirror: a `_delta_log` beside the data files, so that other engines read the tables.
+//!
+//! The catalog is the truth; the log follows it in the background. Each pass compares what the log says with what the
+//! newest snapshot says and writes the difference as one version, so it does not matter which commits were missed: a
+//! crash, a restart or a burst of commits all end in the same state. Files that a commit dropped stay on disk until
+//! the log no longer names them.
 
+mod log;
+mod schema;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use crate::catalog::snapshot::{Removed, Snapshot};
-use crate::error::Result;
+use crate::catalog::snapshot::{Removed, Snapshot, Table};
+use crate::delta::log::Log;
+use crate::error::{Error, Result};
+use crate::fault::Faults;
+use crate::files::DELTA_LOG;
+use crate::id::TableId;
 use crate::store::StoreOptions;
 
-/// The background writer of all tables' logs.
+enum Message {
+    Commit(Arc<Snapshot>, Removed),
+    Flush(mpsc::SyncSender<()>),
+}
+
+/// The background writer of all tables' logs. Dropping it finishes what was committed.
 #[derive(Debug)]
-pub(crate) struct Mirror;
+pub(crate) struct Mirror {
+    sender: Option<mpsc::Sender<Message>>,
+    worker: Option<JoinHandle<()>>,
+}
 
 impl Mirror {
-    pub(crate) fn start(_options: &StoreOptions, _snapshot: &Arc<Snapshot>) -> Result<Self> {
-        Ok(Mirror)
+    pub(crate) fn start(options: &StoreOptions, snapshot: &Arc<Snapshot>) -> Result<Self> {
+        let (sender, receiver) = mpsc::channel();
+        let mut worker = Worker {
+            receiver,
+            delay: Duration::from_millis(options.delta_delay_ms),
+            faults: options.faults.clone(),
+            logs: HashMap::new(),
+            refused: HashSet::new(),
+        };
+        // What was committed before the last end may not be mirrored yet.
+        let tables = snapshot.databases().flat_map(|database| database.tables()).map(|table| table.id()).collect();
+        let first = Work { snapshot: Some(Arc::clone(snapshot)), tables, ..Work::default() };
+        let thread = std::thread::Builder::new().name("tidewater-delta".into()).spawn(move || worker.run(first));
+        let thread = thread.map_err(Error::io("start thread for", Path::new(DELTA_LOG)))?;
+        Ok(Self { sender: Some(sender), worker: Some(thread) })
     }
 
-    pub(crate) fn notify(&self, _snapshot: Arc<Snapshot>, _removed: Removed) {}
+    /// Tells of a commit. What it removed is held until the log shows it.
+    pub(crate) fn notify(&self, snapshot: Arc<Snapshot>, removed: Removed) {
+        if removed.touched.is_empty() && removed.tables.is_empty() {
+            return;
+        }
+        if let Some(sender) = &self.sender {
+            let _ = sender.send(Message::Commit(snapshot, removed));
+        }
+    }
 
+    /// Returns when every commit told of before is mirrored.
     pub(crate) fn flush(&self) -> Result<()> {
-        Ok(())
+        let (done, wait) = mpsc::sync_channel(1);
+        let sender = self.sender.as_ref().ok_or(Error::Stopped)?;
+        sender.send(Message::Flush(done)).map_err(|_| Error::Stopped)?;
+        wait.recv().map_err(|_| Error::Stopped)
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Commits that wait to be mirrored.
+#[derive(Default)]
+struct Work {
+    snapshot: Option<Arc<Snapshot>>,
+    tables: HashSet<TableId>,
+    /// Keeps dropped files on disk until the log no longer names them.
+    removed: Vec<Removed>,
+    flushes: Vec<mpsc::SyncSender<()>>,
+}
+
+impl Work {
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Commit(snapshot, removed) => {
+                self.snapshot = Some(snapshot);
+                self.tables.extend(&removed.touched);
+                self.tables.extend(removed.tables.iter().map(|table| table.id()));
+                self.removed.push(removed);
+            }
+            Message::Flush(done) => self.flushes.push(done),
+        }
+    }
+}
+
+struct Worker {
+    receiver: mpsc::Receiver<Message>,
+    delay: Duration,
+    faults: Faults,
+    logs: HashMap<TableId, Log>,
+    /// Tables that cannot be mirrored, so that each is reported once.
+    refused: HashSet<TableId>,
+}
+
+impl Worker {
+    fn run(&mut self, first: Work) {
+        self.mirror(first);
+        loop {
+            let mut work = Work::default();
+            match self.receiver.recv() {
+                Ok(message) => work.take(message),
+                Err(_) => return,
+            }
+            // Commits that come in a burst share a version, unless somebody waits.
+            let deadline = Instant::now() + self.delay;
+            let mut ended = false;
+            while work.flushes.is_empty() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                match self.receiver.recv_timeout(left) {
+                    Ok(message) => work.take(message),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => {
+                        ended = true;
+                        break;
+                    }
+                }
+            }
+            self.mirror(work);
+            if ended {
+                return;
+            }
+        }
+    }
+
+    fn mirror(&mut self, work: Work) {
+        let Work { snapshot, tables, removed, flushes } = work;
+        if let Some(snapshot) = snapshot {
+            for id in tables {
+                match snapshot.table_by_id(id) {
+                    Some(table) => {
+                        if let Err(error) = self.mirror_table(table, snapshot.sequence()) {
+                            // The next commit of the table, or the next start, tries again from what is on disk.
+                            self.logs.remove(&id);
+                            tracing::warn!(%error, table = table.name(), "delta log is behind the catalog");
+                        }
+                    }
+                    None => {
+                        self.logs.remove(&id);
+                        self.refused.remove(&id);
+                    }
+                }
+            }
+        }
+        drop(removed);
+        for done in flushes {
+            let _ = done.send(());
+        }
+    }
+
+    fn mirror_table(&mut self, table: &Table, sequence: u64) -> Result<()> {
+        let id = table.id();
+        let directory = table.directory().path();
+        if let Err(reason) = schema::check(table.columns()) {
+            if self.refused.insert(id) {
+                tracing::info!(table = table.name(), %reason, "table is not mirrored as a Delta table");
+            }
+            self.logs.remove(&id);
+            return log::remove(&directory.join(DELTA_LOG));
+        }
+        self.refused.remove(&id);
+        // Another writer may take a version between reading and writing; then the log is read again.
+        for _ in 0..5 {
+            let log = match self.logs.remove(&id) {
+                Some(log) => log,
+                None => Log::read(directory)?,
+            };
+            let written = log.follow(table, sequence, &self.faults)?;
+            if let Some(log) = written {
+                self.logs.insert(id, log);
+                return Ok(());
+            }
+        }
+        Err(Error::Invalid(format!("another process writes to '{}'", directory.join(DELTA_LOG).display())))
     }
 }

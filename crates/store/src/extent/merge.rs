@@ -1,8 +1,27 @@
 //! Merging: few large extents instead of many small ones, in one commit.
+//!
+//! Rows are read through the same scan that queries use and written by the same writer, so a merge also sorts its
+//! rows by time and brings them to the table's present columns. Extents are merged in commit order, and only with
+//! neighbours that carry the same `drop-by:` tags, so that dropping by tag stays exact; other tags are united.
 
-use crate::error::Result;
+use std::sync::Arc;
+
+use datafusion::execution::context::{SessionConfig, SessionContext};
+use futures::StreamExt;
+
+use crate::catalog::commit::Commit;
+use crate::catalog::snapshot::{Extent, Table};
+use crate::error::{Entity, Error, Result};
+use crate::extent::scan::ExtentTable;
 use crate::id::{ExtentId, TableId};
 use crate::store::Store;
+
+/// Prefix of tags that keep extents apart. Source: "Extent tags" page.
+const DROP_BY: &str = "drop-by:";
+
+/// Small extents of like size that [`Store::merge_due`] waits for before it rewrites them: each row is rewritten
+/// about once each time the extent it is in has grown so many times.
+const TIER_WIDTH: usize = 8;
 
 /// What a merge did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +34,117 @@ pub struct MergeReport {
     pub rows: u64,
 }
 
-pub(crate) async fn merge_table(_store: &Store, _table: TableId) -> Result<MergeReport> {
-    Ok(MergeReport::default())
+/// Merges all small neighbours of a table.
+pub(crate) async fn merge_table(store: &Store, id: TableId) -> Result<MergeReport> {
+    let snapshot = store.snapshot();
+    let table = snapshot.table_by_id(id).ok_or_else(|| Error::not_found(Entity::Table, id))?;
+    let mut report = MergeReport::default();
+    for group in groups(table, store) {
+        merge_group(store, table, &group, &mut report).await?;
+    }
+    Ok(report)
+}
+
+/// Merges, in every table, what has become worth the work.
+pub(crate) async fn merge_due(store: &Store) -> Result<MergeReport> {
+    let mut report = MergeReport::default();
+    let tables: Vec<TableId> = store.snapshot().databases().flat_map(|d| d.tables()).map(|t| t.id()).collect();
+    for id in tables {
+        let snapshot = store.snapshot();
+        let Some(table) = snapshot.table_by_id(id) else { continue };
+        for group in groups(table, store) {
+            for tier in tiers(&group) {
+                merge_group(store, table, &tier, &mut report).await?;
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Runs of small extents that may become one.
+fn groups(table: &Table, store: &Store) -> Vec<Vec<Arc<Extent>>> {
+    let options = &store.options().write;
+    let (most_rows, most_bytes) = (options.extent_rows, options.extent_bytes);
+    let is_small = |extent: &Extent| extent.rows() <= most_rows / 2 && extent.bytes() <= most_bytes / 2;
+    let mut groups: Vec<Vec<Arc<Extent>>> = vec![];
+    let mut rows = 0;
+    let mut bytes = 0;
+    for extent in table.extents().iter().filter(|extent| is_small(extent)) {
+        let fits = groups.last().and_then(|group| group.last()).is_some_and(|last| {
+            rows + extent.rows() <= most_rows
+                && bytes + extent.bytes() <= most_bytes
+                && drop_tags(last) == drop_tags(extent)
+        });
+        match groups.last_mut() {
+            Some(group) if fits => group.push(Arc::clone(extent)),
+            _ => {
+                (rows, bytes) = (0, 0);
+                groups.push(vec![Arc::clone(extent)]);
+            }
+        }
+        rows += extent.rows();
+        bytes += extent.bytes();
+    }
+    groups.retain(|group| group.len() > 1);
+    groups
+}
+
+/// Parts of a group whose extents are of like size and many enough.
+fn tiers(group: &[Arc<Extent>]) -> Vec<Vec<Arc<Extent>>> {
+    let tier = |extent: &Extent| extent.rows().max(1).ilog(TIER_WIDTH as u64);
+    let mut tiers: Vec<Vec<Arc<Extent>>> = vec![];
+    for extent in group {
+        match tiers.iter_mut().find(|known| tier(&known[0]) == tier(extent)) {
+            Some(known) => known.push(Arc::clone(extent)),
+            None => tiers.push(vec![Arc::clone(extent)]),
+        }
+    }
+    tiers.retain(|extents| extents.len() >= TIER_WIDTH);
+    tiers
+}
+
+fn drop_tags(extent: &Extent) -> Vec<&String> {
+    let mut tags: Vec<&String> = extent.tags().iter().filter(|tag| tag.starts_with(DROP_BY)).collect();
+    tags.sort();
+    tags
+}
+
+async fn merge_group(store: &Store, table: &Table, group: &[Arc<Extent>], report: &mut MergeReport) -> Result<()> {
+    // One partition reads the extents one after the other; the rows in flight are all the memory it needs.
+    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+    let source = ExtentTable::of(table.name().to_string(), Arc::clone(table.shape()), Arc::new(group.to_vec()));
+    let mut rows = context.read_table(Arc::new(source))?.execute_stream().await?;
+    let mut writer = store.writer_task(&table.target());
+    while let Some(batch) = rows.next().await {
+        writer.write(batch?).await?;
+    }
+    let staged = writer.finish().await?;
+    let expected: u64 = group.iter().map(|extent| extent.rows()).sum();
+    let written: u64 = staged.iter().map(|extent| extent.rows()).sum();
+    if written != expected {
+        return Err(Error::Corrupt(format!("a merge of {expected} rows of '{}' gave {written}", table.name())));
+    }
+    let mut tags: Vec<String> = vec![];
+    for tag in group.iter().flat_map(|extent| extent.tags()) {
+        if !tags.contains(tag) {
+            tags.push(tag.clone());
+        }
+    }
+    let created = group.iter().map(|extent| extent.created()).max().unwrap_or_default();
+    let mut commit = Commit::new();
+    for extent in group {
+        commit = commit.drop_extent(table.id(), extent.id());
+    }
+    let commit = commit.add_all(staged.into_iter().map(|extent| extent.with_created(created)), &tags);
+    match store.commit(commit).await {
+        Ok(committed) => {
+            report.merged.extend(group.iter().map(|extent| extent.id()));
+            report.created.extend(committed.extents);
+            report.rows += written;
+            Ok(())
+        }
+        // A source was dropped while it was being rewritten. Nothing has changed, and nothing needs to.
+        Err(Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

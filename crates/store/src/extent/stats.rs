@@ -238,7 +238,11 @@ impl Collector {
 
 /// A prefix of at most [`MAX_TEXT`] bytes: never above the text.
 fn shorten_down(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_TEXT)]
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// The shortest text of at most [`MAX_TEXT`] bytes that no text with this prefix exceeds; `None` if there is none.

@@ -1,0 +1,13 @@
+//! The store from outside: one binary, a module per promise.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod catalog;
+mod common;
+mod crash;
+mod delta;
+mod faults;
+mod files;
+mod jobs;
+mod merge;
+mod scan;
+mod speed;
