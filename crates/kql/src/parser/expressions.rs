@@ -1,7 +1,8 @@
 //! Scalar expressions.
 //!
-//! Precedence from low to high: `or`, `and`, equality and string operators (one per level, not
-//! chained), `< <= > >=` (likewise), `+ -`, `* / %`, sign, `.` `[ ]` and calls.
+//! Precedence from low to high: `or`, `and`, `== != in between has_any has_all` (not chained),
+//! `< <= > >=` (not chained), `+ -`, `* / %`, `=~ !~ has contains startswith matches regex` and
+//! their like (not chained), sign, `.` `[ ]` and calls. Source: the service's own parser.
 
 use super::{P, Parser, keywords};
 use crate::ast::{Argument, BinaryOp, Expr, ExprKind, InOp, Literal, Name, NamedExpr, OrderKey, Property, UnaryOp};
@@ -14,7 +15,6 @@ enum Comparison {
     Binary(BinaryOp, usize),
     In(InOp),
     Between(bool),
-    NotServed,
 }
 
 /// Functions whose argument is a query without parentheses of its own.
@@ -62,21 +62,10 @@ impl Parser<'_> {
 
     fn read_equality(&mut self) -> P<Expr> {
         let start = self.span();
-        let left = if self.at_star_operand() {
-            self.bump();
-            Expr { kind: ExprKind::Star, span: start }
-        } else {
-            self.relational()?
-        };
+        let left = self.relational()?;
         let Some(comparison) = self.comparison() else { return Ok(left) };
         let kind = match comparison {
-            Comparison::Binary(op, tokens) => {
-                for _ in 0..tokens {
-                    self.bump();
-                }
-                let right = self.relational()?;
-                ExprKind::Binary { op, left: Box::new(left), right: Box::new(right) }
-            }
+            Comparison::Binary(op, tokens) => self.right_operand(op, tokens, left, Self::relational)?,
             Comparison::In(op) => {
                 self.bump();
                 let list = self.in_list()?;
@@ -94,10 +83,6 @@ impl Parser<'_> {
                 })?;
                 ExprKind::Between { negated, operand: Box::new(left), low: Box::new(low), high: Box::new(high) }
             }
-            Comparison::NotServed => {
-                let what = format!("operator '{}'", self.word());
-                return Err(self.report(Diagnostic::not_served(self.span(), what)));
-            }
         };
         self.taller()?;
         Ok(Expr { kind, span: self.since(start) })
@@ -114,27 +99,68 @@ impl Parser<'_> {
                 | TokenKind::BangTilde
                 | TokenKind::Colon => true,
                 TokenKind::Name | TokenKind::Word => {
-                    word_comparison(self.word_at(1)).is_some() || self.is_word(1, "matches")
+                    word_comparison(self.word_at(1)).is_some()
+                        || string_operator(self.word_at(1)).is_some()
+                        || self.is_word(1, "matches")
                 }
                 _ => false,
             }
     }
 
-    fn comparison(&mut self) -> Option<Comparison> {
-        use BinaryOp::*;
-        let one = |op| Some(Comparison::Binary(op, 1));
+    fn comparison(&self) -> Option<Comparison> {
         match self.kind() {
-            TokenKind::EqualEqual => one(Equal),
-            TokenKind::BangEqual | TokenKind::LessGreater => one(NotEqual),
-            TokenKind::EqualTilde => one(EqualTilde),
-            TokenKind::BangTilde => one(NotEqualTilde),
-            TokenKind::Colon if self.colon_is_has => one(Has),
-            TokenKind::Name if self.word() == "matches" && self.is_word(1, "regex") => {
-                Some(Comparison::Binary(MatchesRegex, 2))
-            }
+            TokenKind::EqualEqual => Some(Comparison::Binary(BinaryOp::Equal, 1)),
+            TokenKind::BangEqual | TokenKind::LessGreater => Some(Comparison::Binary(BinaryOp::NotEqual, 1)),
             TokenKind::Name | TokenKind::Word => word_comparison(self.word()),
             _ => None,
         }
+    }
+
+    fn right_operand(
+        &mut self,
+        op: BinaryOp,
+        tokens: usize,
+        left: Expr,
+        operand: impl FnOnce(&mut Self) -> P<Expr>,
+    ) -> P<ExprKind> {
+        for _ in 0..tokens {
+            self.bump();
+        }
+        let right = operand(self)?;
+        Ok(ExprKind::Binary { op, left: Box::new(left), right: Box::new(right) })
+    }
+
+    /// An operand of `*`: the string operators bind more tightly than arithmetic.
+    fn string_comparison(&mut self) -> P<Expr> {
+        self.measured(|parser| parser.read_string_comparison())
+    }
+
+    fn read_string_comparison(&mut self) -> P<Expr> {
+        let start = self.span();
+        let left = if self.at_star_operand() {
+            self.bump();
+            Expr { kind: ExprKind::Star, span: start }
+        } else {
+            self.unary()?
+        };
+        let (op, tokens) = match self.kind() {
+            TokenKind::EqualTilde => (BinaryOp::EqualTilde, 1),
+            TokenKind::BangTilde => (BinaryOp::NotEqualTilde, 1),
+            TokenKind::Colon if self.colon_is_has => (BinaryOp::Has, 1),
+            TokenKind::Name if self.word() == "matches" && self.is_word(1, "regex") => (BinaryOp::MatchesRegex, 2),
+            TokenKind::Name if matches!(self.word(), "like" | "notlike" | "like_cs" | "notlike_cs") => {
+                let what = format!("operator '{}'", self.word());
+                return Err(self.report(Diagnostic::not_served(self.span(), what)));
+            }
+            TokenKind::Name | TokenKind::Word => match string_operator(self.word()) {
+                Some(op) => (op, 1),
+                None => return Ok(left),
+            },
+            _ => return Ok(left),
+        };
+        let kind = self.right_operand(op, tokens, left, Self::unary)?;
+        self.taller()?;
+        Ok(Expr { kind, span: self.since(start) })
     }
 
     /// `( item, item )` after `in`: scalars or queries, at least one.
@@ -193,7 +219,7 @@ impl Parser<'_> {
 
     fn read_multiplicative(&mut self) -> P<Expr> {
         let start = self.span();
-        let mut left = self.unary()?;
+        let mut left = self.string_comparison()?;
         loop {
             let op = match self.kind() {
                 TokenKind::Star => BinaryOp::Multiply,
@@ -202,7 +228,7 @@ impl Parser<'_> {
                 _ => return Ok(left),
             };
             self.bump();
-            let right = self.unary()?;
+            let right = self.string_comparison()?;
             self.taller()?;
             left = binary(op, left, right, self.since(start));
         }
@@ -536,19 +562,24 @@ fn binary(op: BinaryOp, left: Expr, right: Expr, span: Span) -> Expr {
 }
 
 fn word_comparison(word: &str) -> Option<Comparison> {
+    Some(match word {
+        "in" => Comparison::In(InOp::In),
+        "!in" => Comparison::In(InOp::NotIn),
+        "in~" => Comparison::In(InOp::InTilde),
+        "!in~" => Comparison::In(InOp::NotInTilde),
+        "has_any" => Comparison::In(InOp::HasAny),
+        "has_all" => Comparison::In(InOp::HasAll),
+        "between" => Comparison::Between(false),
+        "!between" => Comparison::Between(true),
+        _ => return None,
+    })
+}
+
+fn string_operator(word: &str) -> Option<BinaryOp> {
     use BinaryOp::*;
-    let op = match word {
-        "in" => return Some(Comparison::In(InOp::In)),
-        "!in" => return Some(Comparison::In(InOp::NotIn)),
-        "in~" => return Some(Comparison::In(InOp::InTilde)),
-        "!in~" => return Some(Comparison::In(InOp::NotInTilde)),
-        "has_any" => return Some(Comparison::In(InOp::HasAny)),
-        "has_all" => return Some(Comparison::In(InOp::HasAll)),
-        "between" => return Some(Comparison::Between(false)),
-        "!between" => return Some(Comparison::Between(true)),
-        "like" | "notlike" | "like_cs" | "notlike_cs" | "!like" | "!like_cs" => return Some(Comparison::NotServed),
+    Some(match word {
         "has" => Has,
-        "!has" | "nothas" => NotHas,
+        "!has" => NotHas,
         "has_cs" => HasCs,
         "!has_cs" => NotHasCs,
         "hasprefix" => HasPrefix,
@@ -562,7 +593,7 @@ fn word_comparison(word: &str) -> Option<Comparison> {
         "contains" => Contains,
         "!contains" | "notcontains" => NotContains,
         "contains_cs" | "containscs" => ContainsCs,
-        "!contains_cs" | "notcontains_cs" | "notcontainscs" => NotContainsCs,
+        "!contains_cs" | "notcontainscs" => NotContainsCs,
         "startswith" => StartsWith,
         "!startswith" => NotStartsWith,
         "startswith_cs" => StartsWithCs,
@@ -572,6 +603,5 @@ fn word_comparison(word: &str) -> Option<Comparison> {
         "endswith_cs" => EndsWithCs,
         "!endswith_cs" => NotEndsWithCs,
         _ => return None,
-    };
-    Some(Comparison::Binary(op, 1))
+    })
 }

@@ -40,7 +40,6 @@ const RESERVED: &[&str] = &[
     "long",
     "nooptimization",
     "notcontains",
-    "notcontains_cs",
     "or",
     "others",
     "pathformat",

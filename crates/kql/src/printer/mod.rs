@@ -36,8 +36,9 @@ const EQUALITY: u8 = 3;
 const RELATIONAL: u8 = 4;
 const ADDITIVE: u8 = 5;
 const MULTIPLICATIVE: u8 = 6;
-const UNARY: u8 = 7;
-const PRIMARY: u8 = 8;
+const STRING: u8 = 7;
+const UNARY: u8 = 8;
+const PRIMARY: u8 = 9;
 
 struct Printer {
     out: String,
@@ -466,7 +467,8 @@ fn binary_level(op: BinaryOp) -> u8 {
         Less | LessOrEqual | Greater | GreaterOrEqual => RELATIONAL,
         Add | Subtract => ADDITIVE,
         Multiply | Divide | Modulo => MULTIPLICATIVE,
-        _ => EQUALITY,
+        Equal | NotEqual => EQUALITY,
+        _ => STRING,
     }
 }
 

@@ -90,6 +90,9 @@ fn mistakes_are_reported_at_the_token_that_does_not_fit() {
     assert_eq!(places("print a == b == c"), ["=="]);
     assert_eq!(places("print 1 < 2 < 3"), ["<"]);
     assert_eq!(places("print 1 in (1) == true"), ["=="]);
+    assert_eq!(places("print a has 'b' has 'c'"), ["has"]);
+    assert_eq!(places("print a =~ b has 'c'"), ["has"]);
+    assert_eq!(places("print a == b in (c)"), ["in"]);
     assert_eq!(places("print x in ()"), [")"]);
     assert_eq!(places("print x in dynamic([1])"), ["dynamic"]);
     assert_eq!(places("print 1 between 1 .. 2"), ["1"]);
@@ -480,6 +483,11 @@ fn operators_bind_as_the_language_says() {
     same("a == b and c != d", "(a == b) and (c != d)");
     same("-a.b[0]", "-((a.b)[0])");
     same("a has 'b' or c in (1, 2)", "(a has 'b') or (c in (1, 2))");
+    same("a + b has 'c'", "a + (b has 'c')");
+    same("a == b contains c", "a == (b contains c)");
+    same("a =~ b == c", "(a =~ b) == c");
+    same("a has -b < c", "(a has (-b)) < c");
+    same("a < b in (c)", "(a < b) in (c)");
     same("a <> b", "a != b");
     same("a notcontains b", "a !contains b");
     let ast::ExprKind::Chain { operands, .. } = first_value("a and b and c and d") else { panic!() };
