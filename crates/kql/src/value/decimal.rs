@@ -52,6 +52,8 @@ fn power(exponent: u32) -> u128 {
     POWERS[exponent as usize]
 }
 
+// The operator traits cannot give an `Option`.
+#[allow(clippy::should_implement_trait)]
 impl Decimal {
     /// 0.
     pub const ZERO: Decimal = Decimal(SIGN.to_be_bytes());
@@ -355,7 +357,6 @@ impl Decimal {
     }
 
     /// The number with the other sign.
-    #[allow(clippy::should_implement_trait)] // beside `add` and its like, which give an `Option`
     pub fn neg(self) -> Decimal {
         if self == Decimal::ZERO { self } else { Decimal((!u128::from_be_bytes(self.0)).to_be_bytes()) }
     }
