@@ -307,7 +307,7 @@ fn a_forecast_goes_on_with_season_and_trend() {
     let found =
         numbers(&run("series_decompose_forecast", &[Json(json(&known)), Long(24 * 7), Long(-1), Text("linefit")]));
     for t in 24 * 7 * 4..y.len() {
-        assert!((found[t] - y[t]).abs() < 4.0, "{t}: {} {}", found[t], y[t]);
+        assert!((found[t] - y[t]).abs() < 5.0, "{t}: {} {}", found[t], y[t]);
     }
     assert_eq!(
         run("series_decompose", &[Json("[1,2,3]"), Long(0), Text("none")]),
