@@ -155,3 +155,45 @@ async fn names_that_delta_cannot_hold_are_not_mirrored() {
     store.flush_delta().await.unwrap();
     assert!(replay(&table_directory(store.root(), &plain)).is_none());
 }
+
+/// Writes a table of every type for `tests/read_delta.py`, which reads it with other engines:
+/// `TIDEWATER_TEST_DELTA=DIR cargo test ... delta::for_other -- --ignored`.
+#[tokio::test]
+#[ignore = "writes a directory for tests/read_delta.py"]
+async fn for_other_engines() {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Int64Type;
+    let directory = std::env::var("TIDEWATER_TEST_DELTA").expect("TIDEWATER_TEST_DELTA names a directory");
+    let store = Store::open(directory.as_ref(), mirrored()).unwrap();
+    let id = table(&store, "All", crate::scan::all_types()).await.id();
+    let mut random = crate::common::Random::new(9);
+    let (mut rows, mut times, mut spans, mut guids) = (0, 0i128, 0i128, 0);
+    for part in 0..5 {
+        let batch = crate::scan::random_batch(part * 2500, 2500, &mut random);
+        append(&store, "All", vec![batch.clone()]).await;
+        if part == 0 {
+            // What is dropped must not be read.
+            store.clear_table(id).await.unwrap();
+            continue;
+        }
+        rows += batch.num_rows();
+        let sum = |index: usize| {
+            batch.column(index).as_primitive::<Int64Type>().iter().flatten().map(i128::from).sum::<i128>()
+        };
+        let present = batch.num_rows() - batch.column(5).null_count();
+        times += (sum(5) - present as i128 * 621_355_968_000_000_000) / 10;
+        spans += sum(7);
+        guids += batch.num_rows() - batch.column(8).null_count();
+    }
+    store.flush_delta().await.unwrap();
+    let table = store.snapshot().table_by_id(id).unwrap().clone();
+    let expected = serde_json::json!({
+        "path": table_directory(store.root(), &table),
+        "rows": rows,
+        "times": times.to_string(),
+        "spans": spans.to_string(),
+        "guids": guids,
+        "columns": table.columns().iter().map(|column| column.name.clone()).collect::<Vec<_>>(),
+    });
+    std::fs::write(store.root().join("expected.json"), expected.to_string()).unwrap();
+}

@@ -26,7 +26,7 @@ use crate::common::{Random, append, numbers, numbers_schema, open, rows, schema,
 const EPOCH: i64 = 621_355_968_000_000_000;
 const DAY: i64 = 864_000_000_000;
 
-fn all_types() -> TableSchema {
+pub fn all_types() -> TableSchema {
     schema(&[
         ("n", Long),
         ("b", Bool),
@@ -70,7 +70,7 @@ fn value(ty: KqlType, name: &str, random: &mut Random) -> Option<ScalarValue> {
     })
 }
 
-fn random_batch(first: i64, rows: i64, random: &mut Random) -> RecordBatch {
+pub fn random_batch(first: i64, rows: i64, random: &mut Random) -> RecordBatch {
     let schema = all_types();
     let columns = schema.columns.iter().map(|column| {
         if column.name == "n" {
