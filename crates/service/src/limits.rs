@@ -43,11 +43,6 @@ impl Admission {
         Self { running: Arc::new(Semaphore::new(limit)), waiting, limit }
     }
 
-    /// How many may run, and how many of these slots are free.
-    pub fn capacity(&self) -> (usize, usize) {
-        (self.limit, self.running.available_permits())
-    }
-
     /// Waits for a turn.
     pub async fn enter(&self, context: &Context) -> Result<Permit> {
         let permit = match Arc::clone(&self.running).try_acquire_owned() {

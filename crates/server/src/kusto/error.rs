@@ -142,7 +142,7 @@ fn told(diagnostic: &Diagnostic, text: &str) -> String {
     let (line, position) = diagnostic.span.line_column(text);
     if diagnostic.is_syntax() {
         format!(
-            "Syntax error: Query could not be parsed: {}: {} [line:position={line}:{position}]. Query: '{}'",
+            "Syntax error: {}: {} [line:position={line}:{position}]. Query: '{}'",
             diagnostic.code,
             with_hints(diagnostic),
             shortened(text)

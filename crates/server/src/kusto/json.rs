@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(written(KqlType::Dynamic, dynamics), r#"{"a":[1]},null,null,"?""#);
         let guids = FixedSizeBinaryArray::try_from_iter([(0u8..16).collect::<Vec<_>>()].into_iter()).unwrap();
         assert_eq!(written(KqlType::Guid, Arc::new(guids)), "\"00010203-0405-0607-0809-0a0b0c0d0e0f\"");
-        let times: ArrayRef = Arc::new(Int64Array::from(vec![Some(637_135_238_450_000_000 + 1_000_000), None]));
+        let times: ArrayRef = Arc::new(Int64Array::from(vec![value::datetime::parse("2020-01-02T03:04:05.1Z"), None]));
         assert_eq!(written(KqlType::DateTime, times), "\"2020-01-02T03:04:05.1Z\",null");
         let spans: ArrayRef = Arc::new(Int64Array::from(vec![-(864_000_000_000 + 5_000_000), 0]));
         assert_eq!(written(KqlType::TimeSpan, spans), "\"-1.00:00:00.5000000\",\"00:00:00\"");
