@@ -1,0 +1,417 @@
+//! Runs the text cases under `cases/` through the service: the meaning of the language.
+//!
+//! A file holds tables and cases. A table is a line `table T (a: long, s: string)` and rows of cells
+//! separated by ` | `. A case is a title, an optional `source:` and `pending:`, the query, and after
+//! `----` the columns and rows of each result, or `---- error CODE at L:C-C`. Several requests in one
+//! case are separated by a line `;;`: the last one is compared. `UPDATE_CASES=new` fills in empty answers.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use tidewater_kql::value::{datetime, decimal::Decimal, guid, real, timespan};
+use tidewater_kql::{KqlType, TableSchema};
+use tidewater_service::{CommandAnswer, Context, Error, QueryAnswer, ResultTable, Service};
+
+/// A result with its cells as texts in the form the case files use.
+#[derive(Debug, PartialEq)]
+struct Printed {
+    columns: Vec<(String, KqlType)>,
+    rows: Vec<Vec<String>>,
+    is_sorted: bool,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Results(Vec<Printed>),
+    Error { code: String, place: Option<String>, message: String },
+}
+
+#[derive(Debug, Default)]
+struct Case {
+    title: String,
+    source: String,
+    pending: bool,
+    requests: Vec<String>,
+    /// Text after the first `----`; empty when the answer is still to be filled in.
+    expected: String,
+    /// Line of the file at which `expected` ends.
+    end_line: usize,
+}
+
+struct File {
+    tables: Vec<String>,
+    cases: Vec<Case>,
+}
+
+fn cases_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cases")
+}
+
+fn read_file(path: &Path) -> File {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut file = File { tables: Vec::new(), cases: Vec::new() };
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((number, line)) = lines.next() {
+        if let Some(declaration) = line.strip_prefix("table ") {
+            let mut rows = Vec::new();
+            while let Some((_, row)) = lines.next_if(|(_, next)| !next.trim().is_empty()) {
+                rows.push(row.to_string());
+            }
+            file.tables.push(table_command(declaration, &rows));
+        } else if let Some(title) = line.strip_prefix("case ") {
+            let mut case = Case { title: title.trim().to_string(), end_line: number + 1, ..Case::default() };
+            let mut request = String::new();
+            let mut in_answer = false;
+            while let Some((at, line)) = lines.next_if(|(_, next)| !next.starts_with("case ")) {
+                if !line.trim().is_empty() {
+                    case.end_line = at + 1;
+                }
+                if let Some(source) = line.strip_prefix("source:").filter(|_| !in_answer && request.is_empty()) {
+                    case.source = source.trim().to_string();
+                } else if line.starts_with("pending:") && !in_answer && request.is_empty() {
+                    case.pending = true;
+                } else if line.starts_with("----") {
+                    in_answer = true;
+                    let _ = writeln!(case.expected, "{line}");
+                } else if in_answer {
+                    let _ = writeln!(case.expected, "{line}");
+                } else if line == ";;" {
+                    case.requests.push(std::mem::take(&mut request));
+                } else {
+                    let _ = writeln!(request, "{line}");
+                }
+            }
+            case.requests.push(request);
+            case.expected = case.expected.trim_end().to_string();
+            file.cases.push(case);
+        } else {
+            let skippable = line.trim().is_empty() || line.starts_with("//");
+            assert!(skippable, "{}:{}: neither table nor case: {line}", path.display(), number + 1);
+        }
+    }
+    file
+}
+
+/// `T (a: long)` and its rows as a command that makes and fills the table.
+fn table_command(declaration: &str, rows: &[String]) -> String {
+    let (name, columns) = declaration.split_once('(').expect("table T (columns)");
+    let columns = columns.trim_end().trim_end_matches(')');
+    let types: Vec<KqlType> = columns
+        .split(',')
+        .map(|column| KqlType::parse(column.split_once(':').expect("name: type").1.trim()).expect("a KQL type"))
+        .collect();
+    let mut values = Vec::new();
+    for row in rows {
+        let cells = split_cells(row);
+        assert_eq!(cells.len(), types.len(), "row of {declaration}: {row}");
+        values.extend(cells.iter().zip(&types).map(|(cell, ty)| literal(cell, *ty)));
+    }
+    format!(".set-or-replace ['{}'] <| datatable({columns}) [{}]", name.trim(), values.join(", "))
+}
+
+fn literal(cell: &str, ty: KqlType) -> String {
+    match ty {
+        KqlType::String => cell.to_string(),
+        _ => format!("{ty}({cell})"),
+    }
+}
+
+/// Splits at ` | ` outside of quotes, brackets and braces.
+fn split_cells(line: &str) -> Vec<String> {
+    let (mut cells, mut cell, mut depth, mut quoted, mut escaped) = (Vec::new(), String::new(), 0, false, false);
+    for c in line.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '[' | '{' if !quoted => depth += 1,
+            ']' | '}' if !quoted => depth -= 1,
+            '|' if !quoted && depth == 0 => {
+                cells.push(std::mem::take(&mut cell).trim().to_string());
+                continue;
+            }
+            _ => {}
+        }
+        cell.push(c);
+    }
+    cells.push(cell.trim().to_string());
+    cells
+}
+
+fn print_cell(array: &dyn Array, row: usize, ty: KqlType) -> String {
+    if array.is_null(row) {
+        return if ty == KqlType::String { "\"\"".into() } else { "null".into() };
+    }
+    match ty {
+        KqlType::Bool => array.as_boolean().value(row).to_string(),
+        KqlType::Int => array.as_primitive::<Int32Type>().value(row).to_string(),
+        KqlType::Long => array.as_primitive::<Int64Type>().value(row).to_string(),
+        KqlType::Real => real::to_text(array.as_primitive::<Float64Type>().value(row)),
+        KqlType::Decimal => {
+            Decimal::from_bytes(array.as_fixed_size_binary().value(row).try_into().unwrap()).to_text()
+        }
+        KqlType::String => serde_json::to_string(array.as_string_view().value(row)).unwrap(),
+        KqlType::DateTime => {
+            let mut out = Vec::new();
+            datetime::write(array.as_primitive::<Int64Type>().value(row), &mut out);
+            String::from_utf8(out).unwrap()
+        }
+        KqlType::TimeSpan => timespan::to_text(array.as_primitive::<Int64Type>().value(row)),
+        KqlType::Guid => guid::to_text(array.as_fixed_size_binary().value(row).try_into().unwrap()),
+        KqlType::Dynamic => array.as_string_view().value(row).to_string(),
+    }
+}
+
+fn print_batches(schema: &TableSchema, batches: &[RecordBatch], is_sorted: bool) -> Printed {
+    let mut rows = Vec::new();
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            let cells = schema.columns.iter().enumerate();
+            rows.push(cells.map(|(at, column)| print_cell(batch.column(at), row, column.ty)).collect());
+        }
+    }
+    let columns = schema.columns.iter().map(|column| (column.name.clone(), column.ty)).collect();
+    Printed { columns, rows, is_sorted }
+}
+
+async fn run(service: &Service, database: &str, request: &str) -> Answer {
+    let text = request.trim_end();
+    let results = if text.trim_start().starts_with('.') {
+        match service.command(Context::new(database), text).await {
+            Ok(CommandAnswer::Table(table)) => Ok(vec![table]),
+            Ok(CommandAnswer::Query(QueryAnswer { results, .. })) => Ok(results),
+            Err(error) => Err(error),
+        }
+    } else {
+        service.query(Context::new(database), text).await.map(|answer| answer.results)
+    };
+    match results {
+        Err(error) => error_answer(text, &error),
+        Ok(results) => {
+            let mut printed = Vec::new();
+            for table in results {
+                let ResultTable { schema, is_sorted, .. } = &table;
+                let (schema, is_sorted) = (schema.clone(), *is_sorted);
+                match table.collect().await {
+                    Ok(batches) => printed.push(print_batches(&schema, &batches, is_sorted)),
+                    Err(error) => return error_answer(text, &error),
+                }
+            }
+            Answer::Results(printed)
+        }
+    }
+}
+
+fn error_answer(text: &str, error: &Error) -> Answer {
+    match error.diagnostics().first() {
+        Some(diagnostic) => {
+            let (line, column) = diagnostic.span.line_column(text);
+            let width = diagnostic.span.text(text).chars().count().max(1);
+            let place = Some(format!("{line}:{column}-{}", column + width - 1));
+            Answer::Error { code: diagnostic.code.to_string(), place, message: diagnostic.message.clone() }
+        }
+        None => Answer::Error { code: error.code().to_string(), place: None, message: error.message().to_string() },
+    }
+}
+
+/// The answer in the form of a case file.
+fn print_answer(answer: &Answer) -> String {
+    match answer {
+        Answer::Error { code, place: Some(place), .. } => format!("---- error {code} at {place}"),
+        Answer::Error { code, place: None, .. } => format!("---- error {code}"),
+        Answer::Results(results) => {
+            let mut out = String::new();
+            for result in results {
+                let header: Vec<String> = result.columns.iter().map(|(name, ty)| format!("{name}: {ty}")).collect();
+                let _ = writeln!(out, "----\n{}", header.join(" | "));
+                for row in &result.rows {
+                    let _ = writeln!(out, "{}", row.join(" | "));
+                }
+            }
+            out.trim_end().to_string()
+        }
+    }
+}
+
+/// Whether a printed cell shows the value: exact, reals within 1e-9, dynamics as JSON.
+fn same_cell(expected: &str, found: &str, ty: KqlType) -> bool {
+    if expected == found || expected == "_" {
+        return true;
+    }
+    let close = |left: f64, right: f64| (left - right).abs() <= 1e-9 * left.abs().max(right.abs()).max(1.0);
+    fn same_json(left: &serde_json::Value, right: &serde_json::Value, close: &dyn Fn(f64, f64) -> bool) -> bool {
+        use serde_json::Value::*;
+        match (left, right) {
+            (Number(l), Number(r)) if l != r => close(l.as_f64().unwrap(), r.as_f64().unwrap()),
+            (Array(l), Array(r)) => l.len() == r.len() && l.iter().zip(r).all(|(l, r)| same_json(l, r, close)),
+            (Object(l), Object(r)) => {
+                l.len() == r.len() && l.iter().all(|(key, l)| r.get(key).is_some_and(|r| same_json(l, r, close)))
+            }
+            _ => left == right,
+        }
+    }
+    match ty {
+        KqlType::Real => match (real::parse(expected), real::parse(found)) {
+            (Some(left), Some(right)) => close(left, right) || (left.is_nan() && right.is_nan()),
+            _ => false,
+        },
+        KqlType::Dynamic => match (serde_json::from_str(expected), serde_json::from_str(found)) {
+            (Ok(left), Ok(right)) => same_json(&left, &right, &close),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Compares the text of an expected answer with the found one; `Err` says what differs.
+fn compare(expected: &str, answer: &Answer) -> Result<(), String> {
+    let found = print_answer(answer);
+    if let Some(error) = expected.strip_prefix("---- error ") {
+        let matches = match answer {
+            Answer::Error { code, place, message } => {
+                let mut lines = error.lines();
+                let first = lines.next().unwrap_or("").trim();
+                let (wanted, at) = first.split_once(" at ").map_or((first, None), |(code, at)| (code, Some(at)));
+                wanted == code
+                    && at.is_none_or(|at| place.as_deref() == Some(at))
+                    && lines.filter(|line| !line.trim().is_empty()).all(|part| message.contains(part.trim()))
+            }
+            Answer::Results(_) => false,
+        };
+        let message = match answer {
+            Answer::Error { message, .. } => message.as_str(),
+            Answer::Results(_) => "",
+        };
+        return if matches { Ok(()) } else { Err(format!("expected {expected}\nfound {found}\n{message}")) };
+    }
+    let Answer::Results(results) = answer else {
+        let Answer::Error { message, .. } = answer else { unreachable!() };
+        return Err(format!("expected\n{expected}\nfound {found}: {message}"));
+    };
+    let differ = |why: &str| Err(format!("{why}\nexpected\n{expected}\nfound\n{found}"));
+    let blocks: Vec<&str> = expected.split("----\n").filter(|block| !block.trim().is_empty()).collect();
+    if blocks.len() != results.len() {
+        return differ("number of results");
+    }
+    for (block, result) in blocks.iter().zip(results) {
+        let mut lines = block.lines().filter(|line| !line.trim().is_empty());
+        let header = lines.next().unwrap_or("");
+        let columns: Vec<String> = result.columns.iter().map(|(name, ty)| format!("{name}: {ty}")).collect();
+        if split_cells(header) != columns {
+            return differ("columns");
+        }
+        let mut rows: Vec<Vec<String>> = lines.map(split_cells).collect();
+        if rows.len() != result.rows.len() {
+            return differ("number of rows");
+        }
+        let same_row = |wanted: &[String], row: &[String]| {
+            wanted.len() == row.len()
+                && wanted.iter().zip(row).zip(&result.columns).all(|((w, f), (_, ty))| same_cell(w, f, *ty))
+        };
+        for (at, row) in result.rows.iter().enumerate() {
+            let place = match result.is_sorted {
+                true => rows.get(at).is_some_and(|wanted| same_row(wanted, row)).then_some(at),
+                false => rows.iter().position(|wanted| same_row(wanted, row)),
+            };
+            match place {
+                None => return differ("rows"),
+                Some(place) if !result.is_sorted => drop(rows.swap_remove(place)),
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn case_files(folder: &Path, out: &mut Vec<PathBuf>) {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            case_files(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "case") {
+            out.push(path);
+        }
+    }
+}
+
+async fn must(service: &Service, database: &str, request: &str) {
+    if let Answer::Error { code, message, .. } = run(service, database, request).await {
+        panic!("{request}: {code}: {message}");
+    }
+}
+
+/// Runs one file; the failures, and the number of cases.
+async fn run_file(service: &Service, path: &Path, number: usize) -> (Vec<String>, usize) {
+    let file = read_file(path);
+    let update = std::env::var("UPDATE_CASES").is_ok_and(|value| value == "new");
+    let name = path.strip_prefix(cases_root()).unwrap_or(path).display().to_string();
+    // Cases of commands and ingestion change what they see: each gets a database of its own.
+    let stateful = name.starts_with("commands") || name.starts_with("ingest");
+    let mut failures = Vec::new();
+    let mut filled: Vec<(usize, String)> = Vec::new();
+    let mut shared: Option<String> = None;
+    for (at, case) in file.cases.iter().enumerate() {
+        let database = format!("cases_{number}_{}", if stateful { at } else { 0 });
+        if stateful || shared.is_none() {
+            must(service, "NetDefaultDB", &format!(".create database {database}")).await;
+            for table in &file.tables {
+                must(service, &database, table).await;
+            }
+            shared = Some(database.clone());
+        }
+        let mut answer = Answer::Results(Vec::new());
+        for request in &case.requests {
+            answer = run(service, &database, request).await;
+        }
+        let answers = case.expected.lines().any(|line| !line.trim().is_empty() && line.trim() != "----");
+        if !answers && update {
+            filled.push((case.end_line, print_answer(&answer)));
+            continue;
+        }
+        if case.source.is_empty() {
+            failures.push(format!("{name}: case {}: no source", case.title));
+        }
+        if let Err(why) = compare(&case.expected, &answer) {
+            failures.push(format!("{name}: case {}\n{}\n{why}", case.title, case.requests.join(";;\n").trim_end()));
+        }
+    }
+    if !filled.is_empty() {
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
+        for (line, answer) in filled.into_iter().rev() {
+            if lines[line - 1].trim() == "----" {
+                lines[line - 1] = answer;
+            } else {
+                lines.insert(line, answer);
+            }
+        }
+        std::fs::write(path, lines.join("\n") + "\n").unwrap();
+    }
+    (failures, file.cases.len())
+}
+
+/// `CASES=operators/join` runs the files whose path contains that text.
+#[test]
+fn every_case_gives_its_answer() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(8 << 20).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let service = super::open_service(folder.path());
+        let mut files = Vec::new();
+        case_files(&cases_root(), &mut files);
+        let wanted = std::env::var("CASES").unwrap_or_default();
+        files.retain(|path| path.display().to_string().contains(&wanted));
+        assert!(!files.is_empty(), "no case file matches '{wanted}'");
+        let (mut failures, mut count) = (Vec::new(), 0);
+        for (number, path) in files.iter().enumerate() {
+            let (failed, cases) = run_file(&service, path, number).await;
+            failures.extend(failed);
+            count += cases;
+        }
+        println!("{} cases passed, {} failed", count - failures.len().min(count), failures.len());
+        assert!(failures.is_empty(), "{}\n\n{} of {count} cases failed", failures.join("\n\n"), failures.len());
+    });
+}

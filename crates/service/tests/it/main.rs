@@ -1,0 +1,13 @@
+//! Tests of the service without HTTP.
+
+mod cases;
+
+use std::path::Path;
+
+use tidewater_service::{Service, ServiceOptions};
+
+/// A service over an empty directory; must be called on a runtime.
+fn open_service(folder: &Path) -> Service {
+    let options = ServiceOptions { memory_bytes: 1 << 30, max_concurrent: 100, ..ServiceOptions::default() };
+    Service::open(folder, options).unwrap()
+}
