@@ -7,6 +7,9 @@
 pub mod bound;
 pub mod catalog;
 pub mod error;
+pub mod exec;
+pub mod lower;
+pub mod session;
 pub mod sql;
 
 use std::collections::HashMap;

@@ -1,0 +1,144 @@
+//! `mv-expand`, `parse`, `parse-kv`, and computations with several readers.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion::common::plan_err;
+use datafusion::error::Result;
+use datafusion::logical_expr::{LogicalPlan, Projection};
+use tidewater_kql::KqlType;
+
+use super::expr;
+use super::order::sorted;
+use super::relation::ids;
+use super::{Lowered, Lowering, Need, Order, SharedPlan, extension, field, staged};
+use crate::bound::{BExpr, BoundColumn, MvExpandItem, ParseKvOptions, ParseMode, ParsePiece, Rel, SharedId};
+use crate::exec::mv_expand::{Item, MvExpand};
+use crate::exec::parse::Parse;
+use crate::exec::parse_kv::ParseKv;
+use crate::exec::shared::{SharedCell, SharedNode};
+use crate::exec::window::Window;
+
+impl Lowering {
+    /// A row per element.
+    pub(super) fn mv_expand(
+        &mut self,
+        rel: &Rel,
+        input: &Rel,
+        items: &[MvExpandItem],
+        has_index: bool,
+        limit: Option<u64>,
+        need: &Need,
+    ) -> Result<Lowered> {
+        let own = own_columns(rel, input);
+        let lowered = self.relation(input, &need.and(items.iter().map(|item| &item.value)))?;
+        let stage = MvExpand {
+            items: items
+                .iter()
+                .zip(own)
+                .map(|(item, column)| Item {
+                    name: column.id.engine_name(),
+                    bag_as_array: item.bag_as_array,
+                    to: item.to.unwrap_or(KqlType::Dynamic),
+                })
+                .collect(),
+            index: own.get(items.len()).filter(|_| has_index).map(|column| column.id.engine_name()),
+            limit: limit.unwrap_or(u64::MAX),
+        };
+        let args = items.iter().map(|item| expr::value(&item.value)).collect::<Result<Vec<_>>>()?;
+        if lowered.order.is_some() {
+            return self.numbered(lowered, &input.columns, stage, args, need);
+        }
+        let keep = lowered.kept(&input.columns, need);
+        Ok(Lowered::unordered(staged(lowered.plan, stage, args, keep, Vec::new(), None)?))
+    }
+
+    /// Captures of a pattern.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one operator")]
+    pub(super) fn parse(
+        &mut self,
+        rel: &Rel,
+        input: &Rel,
+        source: &BExpr,
+        mode: &ParseMode,
+        pattern: &[ParsePiece],
+        drop_unmatched: bool,
+        need: &Need,
+    ) -> Result<Lowered> {
+        let lowered = self.relation(input, &need.and([source]))?;
+        let names = own_columns(rel, input).iter().map(|column| column.id.engine_name()).collect();
+        let stage = match Parse::try_new(pattern, mode, names, drop_unmatched) {
+            Ok(stage) => stage,
+            Err(reason) => return plan_err!("the pattern of parse is not a regular expression: {reason}"),
+        };
+        let keep = lowered.kept(&input.columns, need);
+        let plan = staged(lowered.plan, stage, vec![expr::value(source)?], keep, Vec::new(), None)?;
+        Ok(Lowered { plan, order: lowered.order })
+    }
+
+    /// Values of keys.
+    pub(super) fn parse_kv(
+        &mut self,
+        rel: &Rel,
+        input: &Rel,
+        source: &BExpr,
+        keys: &[(String, KqlType)],
+        options: &ParseKvOptions,
+        need: &Need,
+    ) -> Result<Lowered> {
+        let lowered = self.relation(input, &need.and([source]))?;
+        let own = own_columns(rel, input);
+        let keys =
+            keys.iter().zip(own).map(|((key, ty), column)| (key.clone(), column.id.engine_name(), *ty)).collect();
+        let stage = match ParseKv::try_new(keys, options) {
+            Ok(stage) => stage,
+            Err(reason) => return plan_err!("the regular expression of parse-kv is refused: {reason}"),
+        };
+        let keep = lowered.kept(&input.columns, need);
+        let plan = staged(lowered.plan, stage, vec![expr::value(source)?], keep, Vec::new(), None)?;
+        Ok(Lowered { plan, order: lowered.order })
+    }
+
+    /// A reader of a shared computation.
+    pub(super) fn shared(&mut self, rel: &Rel, id: SharedId, inner: &Rel, need: &Need) -> Result<Lowered> {
+        let shared = match self.shared.get(&id) {
+            Some(shared) => shared.clone(),
+            None => {
+                let shared = self.share(id, inner)?;
+                self.shared.insert(id, shared.clone());
+                shared
+            }
+        };
+        let fields = Arc::new(Schema::new(rel.columns.iter().map(field).collect::<Vec<_>>()));
+        let reader = Lowered::unordered(extension(SharedNode::try_new(shared.cell, fields)?));
+        if shared.is_ordered && need.order {
+            // The reader gives the rows as they were computed: numbering them keeps their order from here on.
+            return self.numbered(
+                reader,
+                &rel.columns,
+                Window { partitions: 0, functions: Vec::new() },
+                Vec::new(),
+                need,
+            );
+        }
+        Ok(reader)
+    }
+
+    fn share(&mut self, id: SharedId, inner: &Rel) -> Result<SharedPlan> {
+        // Readers may ask for different columns: all are computed.
+        let lowered = self.relation(inner, &Need::new(ids(&inner.columns), true))?;
+        let is_ordered = !matches!(lowered.order, Order::None);
+        let plan = sorted(lowered)?;
+        let columns: Vec<_> = inner.columns.iter().map(|column| expr::column(column.id)).collect();
+        let plan = match columns.is_empty() {
+            true => plan,
+            false => LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?),
+        };
+        Ok(SharedPlan { cell: Arc::new(SharedCell::new(id.0, plan)), is_ordered })
+    }
+}
+
+/// The columns that an operator adds behind its input's.
+fn own_columns<'a>(rel: &'a Rel, input: &Rel) -> &'a [BoundColumn] {
+    &rel.columns[input.columns.len().min(rel.columns.len())..]
+}

@@ -1,0 +1,87 @@
+//! The engine's settings: one place for what every query and statement runs under.
+//!
+//! A session is made once and shared: planning reads it, and each run brings its own memory pool
+//! by `task_context`. KQL plans carry their functions with them, so a KQL session registers none.
+
+use std::sync::Arc;
+
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SessionStateDefaults, TaskContext};
+use datafusion::prelude::SessionConfig;
+
+use crate::exec::KqlQueryPlanner;
+
+/// Rows in a batch.
+pub const BATCH_ROWS: usize = 8192;
+
+/// What a session is made of.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Threads that a plan is laid out for.
+    pub target_partitions: usize,
+    /// Memory pool, disk manager for spilling, caches and object stores.
+    pub runtime: Arc<RuntimeEnv>,
+    /// Registers the engine's own functions, file formats and catalog for SQL text.
+    pub sql: bool,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        let target_partitions = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { target_partitions, runtime: Arc::new(RuntimeEnv::default()), sql: false }
+    }
+}
+
+/// A session with the engine settings of this project. Our own operators are planned in both forms.
+pub fn new_session(options: &SessionOptions) -> SessionContext {
+    SessionContext::new_with_state(new_state(options))
+}
+
+/// See `new_session`.
+pub fn new_state(options: &SessionOptions) -> SessionState {
+    let builder = SessionStateBuilder::new()
+        .with_config(config(options))
+        .with_runtime_env(Arc::clone(&options.runtime))
+        .with_query_planner(Arc::new(KqlQueryPlanner::new()));
+    if options.sql {
+        builder.with_default_features().build()
+    } else {
+        builder.with_file_formats(SessionStateDefaults::default_file_formats()).build()
+    }
+}
+
+fn config(options: &SessionOptions) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(options.target_partitions.max(1))
+        .with_batch_size(BATCH_ROWS)
+        .with_collect_statistics(true)
+        .with_information_schema(false)
+        .with_create_default_catalog_and_schema(options.sql);
+    let settings = config.options_mut();
+    // Measured: 3.5 times faster for `top` over Parquet, nothing lost elsewhere.
+    settings.execution.parquet.pushdown_filters = true;
+    settings.execution.parquet.reorder_filters = true;
+    // Measured: the filter that a small build side gives mostly keeps every row and costs a third of the join.
+    settings.optimizer.enable_join_dynamic_filter_pushdown = false;
+    settings.sql_parser.enable_ident_normalization = false;
+    config
+}
+
+/// The context of one run: the session's settings with this run's memory, and no function lists,
+/// which a physical plan never asks for and which are dear to copy.
+pub fn task_context(session: &SessionContext, runtime: Arc<RuntimeEnv>) -> Arc<TaskContext> {
+    let state = session.state_ref();
+    let state = state.read();
+    Arc::new(TaskContext::new(
+        None,
+        state.session_id().to_string(),
+        state.config().clone(),
+        Default::default(),
+        Default::default(),
+        Default::default(),
+        Default::default(),
+        runtime,
+    ))
+}

@@ -1,0 +1,3 @@
+//! Integration tests of the planner, in one binary.
+
+mod lower;
