@@ -328,6 +328,8 @@ pub struct Rel {
     pub is_serialized: bool,
     /// The order of rows is promised to the user: below only order-keeping operators stands a sort.
     pub is_sorted: bool,
+    /// Relations on the longest way down, this one included; bounded by the binder.
+    pub depth: u32,
 }
 
 impl Rel {

@@ -4,6 +4,7 @@
 //! options (`PlanContext`). `bind` settles names and types in an engine-free tree (`bound`),
 //! `lower` turns that into engine plans. No storage, clock or network: same input, same plan.
 
+pub mod bind;
 pub mod bound;
 pub mod catalog;
 pub mod error;

@@ -1,0 +1,149 @@
+//! Calls of scalar functions: user functions first, then the binder's own, then the registry's.
+
+use tidewater_functions::{Imp, find_aggregate, find_scalar, registry};
+use tidewater_kql::ast::{Argument, Expr, ExprKind, Name};
+use tidewater_kql::{Diagnostic, KqlType, Span, diagnostic};
+
+use crate::bind::let_::AnyValue;
+use crate::bind::row::Row;
+use crate::bind::scope::Binding;
+use crate::bind::{Binder, Bound, Stopped};
+use crate::bound::{BExpr, BExprKind, ScalarRow};
+
+impl Binder<'_> {
+    /// A call where a scalar is expected.
+    pub fn call(
+        &mut self,
+        expr: &Expr,
+        base: Option<&Expr>,
+        name: &Name,
+        arguments: &[Argument],
+        row: &mut Row<'_>,
+    ) -> Bound<BExpr> {
+        if let Some(base) = base {
+            let database = self.database_of(base)?;
+            let Some(function) = self.stored_function(&database, name)? else {
+                return self.unknown_function(name);
+            };
+            return self.scalar_call(function, arguments, row, expr.span);
+        }
+        match self.lookup(&name.text) {
+            Some(Binding::Function(function)) => return self.scalar_call(function, arguments, row, expr.span),
+            Some(Binding::Failed) => return Err(Stopped),
+            _ => {}
+        }
+        if let Some(result) = self.builtin(name, arguments, row, expr.span) {
+            return result;
+        }
+        if let Some(scalar) = find_scalar(&name.text) {
+            return self.registry_call(scalar, name, arguments, row, expr.span);
+        }
+        if let Some(aggregate) = find_aggregate(&name.text) {
+            return self.aggregate_in_expression(aggregate, name, arguments, row, expr.span);
+        }
+        let database = self.database.clone();
+        if let Some(function) = self.stored_function(&database, name)? {
+            return self.scalar_call(function, arguments, row, expr.span);
+        }
+        self.unknown_function(name)
+    }
+
+    fn scalar_call(
+        &mut self,
+        function: std::rc::Rc<crate::bind::scope::FunctionDef>,
+        arguments: &[Argument],
+        row: &mut Row<'_>,
+        span: Span,
+    ) -> Bound<BExpr> {
+        match self.invoke_function(&function, arguments, None, row, span)? {
+            AnyValue::Scalar(expr) => Ok(expr),
+            AnyValue::Table(_) => self.scalar_expected(span),
+        }
+    }
+
+    /// Reports a name that no function has.
+    pub fn unknown_function<T>(&mut self, name: &Name) -> Bound<T> {
+        let mut names: Vec<String> = self.visible_names();
+        names.extend(self.view.function_names(&self.database));
+        names.extend(registry::scalar_names().chain(registry::aggregate_names()).map(str::to_string));
+        let diagnostic =
+            Diagnostic::new(diagnostic::UNKNOWN_FUNCTION, name.span, format!("Unknown function: '{}'", name.text))
+                .hint_nearest(&name.text, names.iter().map(String::as_str));
+        Err(self.report(diagnostic))
+    }
+
+    /// Binds plain arguments; several mistakes are reported at once.
+    pub fn arguments(&mut self, name: &str, arguments: &[Argument], row: &mut Row<'_>) -> Bound<Vec<(BExpr, Span)>> {
+        let mut bound = Vec::with_capacity(arguments.len());
+        let mut failed = false;
+        for argument in arguments {
+            if let Some(label) = &argument.name {
+                let message = format!("{name}() takes no argument by the name '{}'", label.text);
+                self.report(Diagnostic::new(diagnostic::ARGUMENT_COUNT, label.span, message));
+                failed = true;
+                continue;
+            }
+            match self.expr(&argument.value, row) {
+                Ok(expr) => bound.push((expr, argument.value.span)),
+                Err(Stopped) => failed = true,
+            }
+        }
+        if failed { Err(Stopped) } else { Ok(bound) }
+    }
+
+    fn registry_call(
+        &mut self,
+        scalar: &'static registry::Scalar,
+        name: &Name,
+        arguments: &[Argument],
+        row: &mut Row<'_>,
+        span: Span,
+    ) -> Bound<BExpr> {
+        // `extract(regex, group, text, typeof(long))`: the last argument names the type of the value.
+        let (arguments, wanted) = match arguments.split_last() {
+            Some((Argument { value: Expr { kind: ExprKind::TypeOf(ty), .. }, .. }, rest)) => (rest, Some(*ty)),
+            _ => (arguments, None),
+        };
+        let bound = self.arguments(&name.text, arguments, row)?;
+        match scalar.imp {
+            Imp::Refused(why) => return self.not_served(span, format!("{}() ({why})", name.text)),
+            Imp::Binder => return self.not_served(span, format!("{}()", name.text)),
+            Imp::Native(_) | Imp::Kernel(_) => {}
+        }
+        let fitted = self.fit(&name.text, scalar.signatures, bound, span)?;
+        let kind = BExprKind::Call { row: ScalarRow(scalar), args: fitted.args };
+        let call = BExpr { kind, ty: fitted.returns };
+        Ok(match wanted {
+            Some(ty) => self.convert(call, ty),
+            None => call,
+        })
+    }
+
+    /// A call of a registry function on bound arguments, for expressions that the binder makes itself.
+    pub fn registry_expr(&mut self, name: &'static str, args: Vec<BExpr>, span: Span) -> Bound<BExpr> {
+        let row = find_scalar(name).filter(|row| matches!(row.imp, Imp::Native(_) | Imp::Kernel(_)));
+        let Some(row) = row else {
+            return self.not_served(span, format!("{name}()"));
+        };
+        let args = args.into_iter().map(|arg| (arg, span)).collect();
+        let fitted = self.fit(name, row.signatures, args, span)?;
+        Ok(BExpr { kind: BExprKind::Call { row: ScalarRow(row), args: fitted.args }, ty: fitted.returns })
+    }
+}
+
+/// The type that a conversion function gives.
+pub(crate) fn conversion_target(name: &str) -> Option<KqlType> {
+    Some(match name {
+        "tostring" => KqlType::String,
+        "tobool" | "toboolean" => KqlType::Bool,
+        "toint" => KqlType::Int,
+        "tolong" => KqlType::Long,
+        "todouble" | "toreal" => KqlType::Real,
+        "todecimal" => KqlType::Decimal,
+        "todatetime" => KqlType::DateTime,
+        "totimespan" | "totime" => KqlType::TimeSpan,
+        "toguid" => KqlType::Guid,
+        "todynamic" | "toobject" | "parse_json" | "parsejson" => KqlType::Dynamic,
+        _ => return None,
+    })
+}

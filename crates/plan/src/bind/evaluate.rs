@@ -1,0 +1,267 @@
+//! `evaluate` and its plugins: `bag_unpack`, `pivot`, `narrow`. Source: their pages.
+
+use std::sync::Arc;
+
+use tidewater_functions::find_aggregate;
+use tidewater_kql::ast::{Argument, ColumnDeclaration, Expr, ExprKind, Name};
+use tidewater_kql::{Column, Diagnostic, KqlType, Span, diagnostic};
+
+use crate::bind::names::NameTable;
+use crate::bind::row::Row;
+use crate::bind::source::Tabular;
+use crate::bind::{Binder, Bound, Stopped};
+use crate::bound::{
+    BExpr, BExprKind, BoundAggregate, BoundColumn, Constant, Known, NeedWhat, PathStep, Rel, RelOp, Value,
+};
+
+/// Columns that `pivot` may make. Source: the engine's default limit on output columns.
+const MAX_PIVOT_COLUMNS: usize = 2_000;
+
+impl Binder<'_> {
+    /// `evaluate plugin(arguments) [: (schema)]`.
+    pub fn evaluate_operator(
+        &mut self,
+        input: Option<Tabular>,
+        plugin: &Name,
+        arguments: &[Argument],
+        schema: Option<&[ColumnDeclaration]>,
+        span: Span,
+    ) -> Bound<Tabular> {
+        let known = ["bag_unpack", "pivot", "narrow"];
+        let Some(input) = input else {
+            return self.not_served(plugin.span, format!("plugin '{}'", plugin.text));
+        };
+        let rel = match plugin.text.as_str() {
+            "bag_unpack" => self.bag_unpack(&input.rel, arguments, schema, span)?,
+            "pivot" if schema.is_none() => self.pivot(&input.rel, arguments, span)?,
+            "narrow" => self.narrow(&input.rel, arguments, span)?,
+            name => {
+                let diagnostic = Diagnostic::not_served(plugin.span, format!("plugin '{name}'"));
+                return Err(self.report(diagnostic.hint_nearest(name, known)));
+            }
+        };
+        Ok(Tabular::of(rel))
+    }
+
+    fn plugin_column(&mut self, argument: &Argument, input: &Rel) -> Bound<BoundColumn> {
+        self.plain_column(&argument.value, &input.columns)
+    }
+
+    fn plugin_text(&mut self, argument: &Expr, what: &str) -> Bound<String> {
+        let bound = self.expr(argument, &mut Row::none())?;
+        match self.constant(&bound, argument.span, what)?.value {
+            Value::String(text) => Ok(text),
+            _ => self.fail(diagnostic::ARGUMENT_TYPE, argument.span, format!("{what} must be a string")),
+        }
+    }
+
+    /// `bag_unpack(column [, prefix [, conflict [, ignored]]])`: the column goes, its keys become columns.
+    fn bag_unpack(
+        &mut self,
+        input: &Arc<Rel>,
+        arguments: &[Argument],
+        schema: Option<&[ColumnDeclaration]>,
+        span: Span,
+    ) -> Bound<Arc<Rel>> {
+        self.count("bag_unpack", arguments.len(), 1, 4, span)?;
+        let key = self.need_key();
+        let bag = self.plugin_column(&arguments[0], input)?;
+        if bag.ty != KqlType::Dynamic {
+            let message = format!("bag_unpack(): column '{}' must be dynamic, but it is {}", bag.name, bag.ty);
+            return self.fail(diagnostic::ARGUMENT_TYPE, arguments[0].value.span, message);
+        }
+        let (mut prefix, mut conflict, mut ignored) = (String::new(), "error".to_string(), Vec::new());
+        // Arguments may also be named: OutputColumnPrefix, columnsConflict, ignoredProperties.
+        for (position, argument) in arguments.iter().enumerate().skip(1) {
+            let role = match argument.name.as_ref().map(|name| name.text.as_str()) {
+                Some("OutputColumnPrefix") => 1,
+                Some("columnsConflict") => 2,
+                Some("ignoredProperties") => 3,
+                Some(other) => {
+                    let message = format!("bag_unpack() has no argument '{other}'");
+                    return self.fail(diagnostic::ARGUMENT_COUNT, argument.value.span, message);
+                }
+                None => position,
+            };
+            match role {
+                1 => prefix = self.plugin_text(&argument.value, "the prefix of bag_unpack()")?,
+                2 => conflict = self.plugin_text(&argument.value, "the conflict rule of bag_unpack()")?,
+                _ => {
+                    let bound = self.expr(&argument.value, &mut Row::none())?;
+                    let what = "the ignored properties of bag_unpack()";
+                    if let Value::Dynamic(text) = self.constant(&bound, argument.value.span, what)?.value {
+                        ignored = serde_json::from_str::<Vec<String>>(&text).unwrap_or_default();
+                    }
+                }
+            }
+        }
+        let rest: Vec<&BoundColumn> = input.columns.iter().filter(|column| column.id != bag.id).collect();
+        let member = |binder: &mut Self, name: &str, ty: KqlType| {
+            let steps = vec![PathStep::Key(name.to_string())];
+            let kind = BExprKind::Path { base: Box::new(BExpr::column(&bag)), steps };
+            binder.convert(BExpr { kind, ty: KqlType::Dynamic }, ty)
+        };
+        if let Some(schema) = schema {
+            let mut items = Vec::new();
+            for declared in schema {
+                if declared.name.text == "*" {
+                    items.extend(rest.iter().map(|column| (column.name.clone(), BExpr::column(column))));
+                    continue;
+                }
+                let own = rest.iter().find(|column| column.name == declared.name.text && column.ty == declared.ty);
+                let expr = match own {
+                    Some(column) => BExpr::column(column),
+                    None => {
+                        let name = declared.name.text.strip_prefix(&prefix).unwrap_or(&declared.name.text);
+                        member(self, name, declared.ty)
+                    }
+                };
+                items.push((declared.name.text.clone(), expr));
+            }
+            return self.project(input.clone(), items, span);
+        }
+        let only = self.columns_only(input, std::slice::from_ref(&bag), span)?;
+        let Some(Known::Columns(found)) = self.need(key, &only, NeedWhat::BagColumns) else { return Err(Stopped) };
+        let mut items: Vec<(String, BExpr)> =
+            rest.iter().map(|column| (column.name.clone(), BExpr::column(column))).collect();
+        for Column { name, ty } in found.iter() {
+            if ignored.contains(name) {
+                continue;
+            }
+            let expr = member(self, name, *ty);
+            let full = format!("{prefix}{name}");
+            match (items.iter().position(|(taken, _)| *taken == full), conflict.as_str()) {
+                (None, _) => items.push((full, expr)),
+                (Some(at), "replace_source") => items[at].1 = expr,
+                (Some(_), "keep_source") => {}
+                (Some(_), _) => {
+                    let message = format!("bag_unpack(): the property '{name}' collides with the column '{full}'");
+                    return self.fail(diagnostic::DUPLICATE_COLUMN, span, message);
+                }
+            }
+        }
+        self.project(input.clone(), items, span)
+    }
+
+    /// `pivot(column [, aggregate [, key, ...]])`: a column per value.
+    fn pivot(&mut self, input: &Arc<Rel>, arguments: &[Argument], span: Span) -> Bound<Arc<Rel>> {
+        self.count("pivot", arguments.len(), 1, usize::MAX, span)?;
+        let key = self.need_key();
+        let pivot = self.plugin_column(&arguments[0], input)?;
+        let text = self.convert(BExpr::column(&pivot), KqlType::String);
+        let (aggregate, used) = match arguments.get(1) {
+            Some(argument) => self.pivot_aggregate(&argument.value, input)?,
+            None => (("countif", Vec::new()), Vec::new()),
+        };
+        let keys: Vec<BoundColumn> = if arguments.len() > 2 {
+            let mut keys = Vec::new();
+            for argument in &arguments[2..] {
+                keys.push(self.plugin_column(argument, input)?);
+            }
+            keys
+        } else {
+            input.columns.iter().filter(|column| column.id != pivot.id && !used.contains(&column.id)).cloned().collect()
+        };
+        for column in &keys {
+            let place = &arguments[0].value;
+            self.group_key(&BExpr::column(column), place, &format!("column '{}' beside 'pivot'", column.name))?;
+        }
+        // The values, in order of their text.
+        let value = self.fresh_column("value", KqlType::String);
+        let op = RelOp::Aggregate { input: input.clone(), keys: vec![text.clone()], aggregates: Vec::new() };
+        let values = self.rel(op, vec![value.clone()], span)?;
+        let what = NeedWhat::Values { limit: MAX_PIVOT_COLUMNS };
+        let Some(Known::Values(values)) = self.need(key, &values, what) else { return Err(Stopped) };
+        let mut texts: Vec<String> = values
+            .iter()
+            .filter_map(|value| match &value.value {
+                Value::String(text) => Some(text.clone()),
+                _ => None,
+            })
+            .collect();
+        texts.sort();
+        let mut table = NameTable::default();
+        for column in &keys {
+            table.reserve(&column.name);
+        }
+        let (name, args) = aggregate;
+        let mut columns = keys.clone();
+        let mut aggregates: Vec<BoundAggregate> = Vec::with_capacity(texts.len());
+        for text_value in texts {
+            let is_value = self.binary(
+                tidewater_kql::ast::BinaryOp::Equal,
+                text.clone(),
+                BExpr::constant(Constant::string(text_value.clone())),
+                span,
+            )?;
+            let mut args: Vec<BExpr> = args.clone();
+            args.push(is_value);
+            let aggregate = self.plain_aggregate(name, args, span)?;
+            let wanted = crate::bind::names::Wanted::Automatic(text_value);
+            let name = table.give(&wanted, |_| false).unwrap_or_else(|name| name.0);
+            columns.push(self.fresh_column(name, aggregate.outputs()[0]));
+            aggregates.push(aggregate);
+        }
+        let keys = keys.iter().map(BExpr::column).collect();
+        self.rel(RelOp::Aggregate { input: input.clone(), keys, aggregates }, columns, span)
+    }
+
+    /// The conditional form of an aggregate, its arguments, and the columns that it uses.
+    #[allow(clippy::type_complexity, reason = "a name with its arguments, and columns")]
+    fn pivot_aggregate(
+        &mut self,
+        expr: &Expr,
+        input: &Arc<Rel>,
+    ) -> Bound<((&'static str, Vec<BExpr>), Vec<crate::bound::ColumnId>)> {
+        let ExprKind::Call { base: None, name, arguments } = &expr.kind else {
+            return self.fail(diagnostic::ARGUMENT_TYPE, expr.span, "pivot(): an aggregate function is expected here");
+        };
+        let conditional = [format!("{}if", name.text), format!("{}_if", name.text)];
+        let Some(found) = conditional.iter().find_map(|name| find_aggregate(name)) else {
+            return self.not_served(expr.span, format!("pivot() with the aggregate {}()", name.text));
+        };
+        let bound = self.arguments(&name.text, arguments, &mut Row::of(&input.columns))?;
+        let args: Vec<BExpr> = bound.into_iter().map(|(arg, _)| arg).collect();
+        let used = input
+            .columns
+            .iter()
+            .filter(|column| {
+                args.iter().any(|arg| arg.any(|node| matches!(node.kind, BExprKind::Column(id) if id == column.id)))
+            })
+            .map(|column| column.id)
+            .collect();
+        Ok(((found.name, args), used))
+    }
+
+    /// `narrow()`: a row per cell.
+    fn narrow(&mut self, input: &Arc<Rel>, arguments: &[Argument], span: Span) -> Bound<Arc<Rel>> {
+        self.count("narrow", arguments.len(), 0, 0, span)?;
+        let shared = self.fresh_shared();
+        let mut numbered_columns = input.columns.clone();
+        numbered_columns.push(self.fresh_column("", KqlType::Long));
+        let functions = vec![crate::bound::WindowFunction::RowNumber { start: Constant::long(0), restart: None }];
+        let op = RelOp::Window { input: input.clone(), partition: Vec::new(), functions };
+        let numbered = self.rel(op, numbered_columns, span)?;
+        let mut parts = Vec::with_capacity(input.columns.len());
+        for position in 0..input.columns.len() {
+            let reading = self.reading(shared, &numbered, span)?;
+            let (column, number) = (reading.columns[position].clone(), reading.columns[input.columns.len()].clone());
+            let value = self.convert(BExpr::column(&column), KqlType::String);
+            let items = vec![
+                ("Row".to_string(), BExpr::column(&number)),
+                ("Column".to_string(), BExpr::constant(Constant::string(column.name.clone()))),
+                ("Value".to_string(), value),
+            ];
+            parts.push(self.project(reading, items, span)?);
+        }
+        let columns = vec![
+            self.fresh_column("Row", KqlType::Long),
+            self.fresh_column("Column", KqlType::String),
+            self.fresh_column("Value", KqlType::String),
+        ];
+        if parts.is_empty() {
+            return self.rel(RelOp::Rows { rows: Vec::new() }, columns, span);
+        }
+        self.rel(RelOp::Union { inputs: parts }, columns, span)
+    }
+}

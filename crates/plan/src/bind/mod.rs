@@ -1,0 +1,442 @@
+//! From a tree to a bound tree: names, types, conversions and every diagnostic.
+//!
+//! Input: a parsed script, a catalog view, the request's context and the values computed so far.
+//! Output: a `BoundQuery`, or what must be computed first (`Need`), or all mistakes found. Binding
+//! is a pure function of its inputs: the same script asks for the same needs in the same order, so
+//! that a second pass with their values goes further on the same way.
+//!
+//! One file per operator or theme. A function gives `Bound<T>`: `Err(Stopped)` says that a
+//! diagnostic has been recorded or that a needed value is not known yet; the caller goes on with
+//! what does not depend on it, so that one pass reports several mistakes.
+
+mod aggregate;
+mod argument;
+mod builtin;
+mod call;
+mod conversion;
+mod evaluate;
+mod expression;
+mod fork;
+mod join;
+mod let_;
+mod list;
+mod make_series;
+mod mv_expand;
+mod names;
+mod operator;
+mod parse;
+mod partitioned;
+mod path;
+mod pipeline;
+mod project;
+mod project_names;
+mod range;
+mod render;
+mod row;
+mod scope;
+mod search;
+mod sort;
+mod source;
+mod statement;
+mod summarize;
+mod top_nested;
+mod tuple;
+mod union;
+mod window;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidewater_kql::ast::Script;
+use tidewater_kql::{Diagnostic, KqlType, Span, diagnostic};
+
+use crate::PlanContext;
+use crate::bound::{
+    BExpr, BExprKind, BindOutcome, BoundColumn, BoundQuery, ColumnId, Constant, Evaluate, Known, Need, NeedKey,
+    NeedWhat, Rel, RelOp, SharedId, WindowFunction,
+};
+use crate::catalog::CatalogView;
+use scope::{Env, Frame, FunctionDef};
+
+/// Relations on top of each other: pipelines, nested subqueries and expanded functions together.
+pub const MAX_RELATION_DEPTH: u32 = 400;
+/// Expressions inside each other.
+pub const MAX_EXPRESSION_DEPTH: usize = 1_000;
+/// Calls of user functions inside each other.
+pub const MAX_CALL_DEPTH: usize = 64;
+/// Expressions and relations made in one pass, function expansion included.
+pub const MAX_NODES: usize = 2_000_000;
+/// Diagnostics reported at once.
+pub const MAX_DIAGNOSTICS: usize = 20;
+/// Columns of one relation.
+pub const MAX_COLUMNS: usize = 10_000;
+/// Values that `in` takes from a tabular expression. Source: in-operator page.
+pub const MAX_IN_VALUES: usize = 1_000_000;
+
+/// A diagnostic has been recorded, or binding waits for a needed value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopped;
+
+/// What a binding function gives.
+pub(crate) type Bound<T> = Result<T, Stopped>;
+
+/// Binds a script. `known` holds the needs of earlier passes.
+///
+/// Errors: every diagnostic found, at least one.
+pub fn bind_query(
+    script: &Script,
+    view: &dyn CatalogView,
+    context: &PlanContext,
+    evaluate: &dyn Evaluate,
+    known: &HashMap<NeedKey, Known>,
+) -> Result<BindOutcome, Vec<Diagnostic>> {
+    let mut binder = Binder::new(view, context, evaluate, known);
+    let results = binder.script(script);
+    let Binder { mut diagnostics, needs, options, .. } = binder;
+    if !diagnostics.is_empty() {
+        diagnostics.truncate(MAX_DIAGNOSTICS);
+        return Err(diagnostics);
+    }
+    if !needs.is_empty() {
+        return Ok(BindOutcome::Needs(needs));
+    }
+    match results {
+        Ok(results) => Ok(BindOutcome::Done(BoundQuery { results, options })),
+        Err(Stopped) => {
+            Err(vec![Diagnostic::new(diagnostic::GENERAL, Span::default(), "the query could not be bound")])
+        }
+    }
+}
+
+/// The state of one pass.
+pub(crate) struct Binder<'a> {
+    pub view: &'a dyn CatalogView,
+    pub context: &'a PlanContext,
+    evaluator: &'a dyn Evaluate,
+    known: &'a HashMap<NeedKey, Known>,
+    pub diagnostics: Vec<Diagnostic>,
+    needs: Vec<Need>,
+    next_need: u32,
+    next_column: u32,
+    next_shared: u32,
+    pub frames: Vec<Frame>,
+    /// Where names are looked up now.
+    pub env: Env,
+    /// The database whose tables are meant now: that of the request, or of the stored function being expanded.
+    pub database: String,
+    pub options: HashMap<String, serde_json::Value>,
+    /// Inside the text of a stored function, where spans mean nothing to the caller: the call and the function's name.
+    pub foreign: Option<(Span, String)>,
+    expression_depth: usize,
+    /// The functions being expanded, outermost first.
+    pub calls: Vec<Rc<FunctionDef>>,
+    /// Stored functions read so far, by database and name; `Err` says why the text cannot be.
+    pub stored: HashMap<(String, String), Result<Rc<FunctionDef>, String>>,
+    nodes: usize,
+}
+
+impl<'a> Binder<'a> {
+    fn new(
+        view: &'a dyn CatalogView,
+        context: &'a PlanContext,
+        evaluator: &'a dyn Evaluate,
+        known: &'a HashMap<NeedKey, Known>,
+    ) -> Self {
+        Binder {
+            view,
+            context,
+            evaluator,
+            known,
+            diagnostics: Vec::new(),
+            needs: Vec::new(),
+            next_need: 0,
+            next_column: 0,
+            next_shared: 0,
+            frames: vec![Frame::root()],
+            env: Env::ROOT,
+            database: view.current_database().to_string(),
+            options: HashMap::new(),
+            foreign: None,
+            expression_depth: 0,
+            calls: Vec::new(),
+            stored: HashMap::new(),
+            nodes: 0,
+        }
+    }
+
+    /// Records a diagnostic. Inside a stored function its place becomes that of the call.
+    pub fn report(&mut self, mut diagnostic: Diagnostic) -> Stopped {
+        if let Some((span, name)) = &self.foreign {
+            diagnostic.span = *span;
+            diagnostic.message = format!("in function '{name}': {}", diagnostic.message);
+        }
+        if !self.diagnostics.contains(&diagnostic) && self.diagnostics.len() < MAX_DIAGNOSTICS {
+            self.diagnostics.push(diagnostic);
+        }
+        Stopped
+    }
+
+    /// Records a diagnostic without hints and fails.
+    pub fn fail<T>(&mut self, code: &'static str, span: Span, message: impl Into<String>) -> Bound<T> {
+        Err(self.report(Diagnostic::new(code, span, message)))
+    }
+
+    /// Refuses a documented feature by its name.
+    pub fn not_served<T>(&mut self, span: Span, what: impl std::fmt::Display) -> Bound<T> {
+        Err(self.report(Diagnostic::not_served(span, what)))
+    }
+
+    /// Counts nodes made; fails when a query grows without bound (functions and lets that double at each use).
+    pub fn spend(&mut self, nodes: usize, span: Span) -> Bound<()> {
+        self.nodes += nodes;
+        if self.nodes > MAX_NODES {
+            return self.fail(
+                diagnostic::GENERAL,
+                span,
+                format!("the query is too complex: it expands to more than {MAX_NODES} expressions"),
+            );
+        }
+        Ok(())
+    }
+
+    /// A column id that nothing else has.
+    pub fn fresh_id(&mut self) -> ColumnId {
+        self.next_column += 1;
+        ColumnId(self.next_column)
+    }
+
+    /// A new column.
+    pub fn fresh_column(&mut self, name: impl Into<String>, ty: KqlType) -> BoundColumn {
+        BoundColumn { id: self.fresh_id(), name: name.into(), ty }
+    }
+
+    /// An id for a shared computation.
+    pub fn fresh_shared(&mut self) -> SharedId {
+        self.next_shared += 1;
+        SharedId(self.next_shared)
+    }
+
+    /// The value of a constant expression; `None` after a failure that is already explained.
+    ///
+    /// `what` names the place for the diagnostic: "the count of 'take'".
+    pub fn constant(&mut self, expr: &BExpr, span: Span, what: &str) -> Bound<Constant> {
+        if let Some(constant) = expr.as_constant() {
+            return Ok(constant);
+        }
+        if expr.any(|node| matches!(node.kind, BExprKind::Needed(_))) {
+            return Err(Stopped);
+        }
+        if expr.any(|node| matches!(node.kind, BExprKind::Column(_))) {
+            return self.fail(diagnostic::NOT_CONSTANT, span, format!("{what} must be a constant"));
+        }
+        self.spend(1, span)?;
+        match self.evaluator.evaluate(expr) {
+            Ok(constant) => Ok(constant),
+            Err(message) => self.fail(diagnostic::GENERAL, span, message),
+        }
+    }
+
+    /// The expression as a constant node, when it is constant, pure and computable; else as it is.
+    pub fn folded(&mut self, expr: BExpr) -> BExpr {
+        let stays = |node: &BExpr| match &node.kind {
+            BExprKind::Needed(_) | BExprKind::Column(_) => true,
+            BExprKind::Call { row, .. } => !row.is_pure,
+            _ => false,
+        };
+        if matches!(expr.kind, BExprKind::Constant(_)) || expr.any(stays) {
+            return expr;
+        }
+        match self.evaluator.evaluate(&expr) {
+            Ok(constant) if constant.ty == expr.ty => BExpr::constant(constant),
+            _ => expr,
+        }
+    }
+
+    /// Takes the next need's key. Must be called before the needed relation is bound, so that keys
+    /// are the same in every pass.
+    pub fn need_key(&mut self) -> NeedKey {
+        self.next_need += 1;
+        NeedKey(self.next_need)
+    }
+
+    /// The value of a need, or `None` after asking for it.
+    pub fn need(&mut self, key: NeedKey, rel: &Arc<Rel>, what: NeedWhat) -> Option<Known> {
+        if let Some(known) = self.known.get(&key) {
+            return Some(known.clone());
+        }
+        // A relation that itself waits for a value cannot run yet: it is asked for in a later pass.
+        if !waits(rel) && !self.needs.iter().any(|need| need.key == key) {
+            self.needs.push(Need { key, rel: rel.clone(), what });
+        }
+        None
+    }
+
+    /// Whether some needed value is not known yet, so that a failure may be no mistake.
+    pub fn is_waiting(&self) -> bool {
+        !self.needs.is_empty()
+    }
+
+    /// Runs `body` with what it records thrown away: a trial whose failure is not the user's mistake.
+    pub fn attempt<T>(&mut self, body: impl FnOnce(&mut Self) -> Bound<T>) -> Bound<T> {
+        let recorded = self.diagnostics.len();
+        let result = body(self);
+        if result.is_err() {
+            self.diagnostics.truncate(recorded);
+        }
+        result
+    }
+
+    /// Makes a relation and checks the bounds.
+    pub fn rel(&mut self, op: RelOp, columns: Vec<BoundColumn>, span: Span) -> Bound<Arc<Rel>> {
+        self.spend(1 + columns.len(), span)?;
+        let depth = 1 + inputs(&op).iter().map(|input| input.depth).max().unwrap_or(0);
+        if depth > MAX_RELATION_DEPTH {
+            return self.fail(
+                diagnostic::GENERAL,
+                span,
+                format!("the query is too complex: more than {MAX_RELATION_DEPTH} operators read one another"),
+            );
+        }
+        if columns.len() > MAX_COLUMNS {
+            return self.fail(
+                "SEM0004",
+                span,
+                format!("the result has {} columns, more than the limit of {MAX_COLUMNS}", columns.len()),
+            );
+        }
+        let (is_serialized, is_sorted) = order_kept(&op);
+        Ok(Arc::new(Rel { op, columns, is_serialized, is_sorted, depth }))
+    }
+
+    /// The same rows under fresh column ids, so that one relation can be used twice in a query.
+    pub fn relabeled(&mut self, rel: &Arc<Rel>, span: Span) -> Bound<Arc<Rel>> {
+        let columns = rel.columns.iter().map(|column| self.fresh_column(&column.name, column.ty)).collect();
+        let items = rel.columns.iter().map(BExpr::column).collect();
+        self.rel(RelOp::Project { input: rel.clone(), items }, columns, span)
+    }
+
+    /// A projection to named items; a plain column keeps its id unless it stands in the list twice.
+    pub fn project(&mut self, input: Arc<Rel>, items: Vec<(String, BExpr)>, span: Span) -> Bound<Arc<Rel>> {
+        let mut seen = std::collections::HashSet::new();
+        let mut columns = Vec::with_capacity(items.len());
+        let mut exprs = Vec::with_capacity(items.len());
+        for (name, expr) in items {
+            let id = match expr.kind {
+                BExprKind::Column(id) if seen.insert(id) => id,
+                _ => self.fresh_id(),
+            };
+            columns.push(BoundColumn { id, name, ty: expr.ty });
+            exprs.push(expr);
+        }
+        self.rel(RelOp::Project { input, items: exprs }, columns, span)
+    }
+
+    /// One row without columns: the input of `print`.
+    pub fn one_row(&mut self, span: Span) -> Bound<Arc<Rel>> {
+        self.rel(RelOp::Rows { rows: vec![Vec::new()] }, Vec::new(), span)
+    }
+}
+
+/// The relations that an operator reads.
+pub(crate) fn inputs(op: &RelOp) -> Vec<&Arc<Rel>> {
+    match op {
+        RelOp::Rows { .. } | RelOp::Table { .. } | RelOp::Range { .. } => Vec::new(),
+        RelOp::Filter { input, .. }
+        | RelOp::Project { input, .. }
+        | RelOp::Aggregate { input, .. }
+        | RelOp::Sort { input, .. }
+        | RelOp::PartitionTop { input, .. }
+        | RelOp::Limit { input, .. }
+        | RelOp::Sample { input, .. }
+        | RelOp::MvExpand { input, .. }
+        | RelOp::Parse { input, .. }
+        | RelOp::ParseKv { input, .. }
+        | RelOp::Window { input, .. } => vec![input],
+        RelOp::MakeSeries(series) => vec![&series.input],
+        RelOp::Join { left, right, .. } => vec![left, right],
+        RelOp::Union { inputs } => inputs.iter().collect(),
+        RelOp::Shared { rel, .. } => vec![rel],
+    }
+}
+
+/// The expressions of an operator.
+pub(crate) fn expressions(op: &RelOp) -> Vec<&BExpr> {
+    use crate::bound::BoundAggregate;
+    fn of_aggregate(aggregate: &BoundAggregate) -> Vec<&BExpr> {
+        match aggregate {
+            BoundAggregate::Function { args, .. } => args.iter().collect(),
+            BoundAggregate::ArgExtreme { by, values, .. } => std::iter::once(by).chain(values).collect(),
+            BoundAggregate::TakeAny { values, predicate } => values.iter().chain(predicate).collect(),
+        }
+    }
+    match op {
+        RelOp::Rows { .. }
+        | RelOp::Table { .. }
+        | RelOp::Range { .. }
+        | RelOp::Limit { .. }
+        | RelOp::Sample { .. }
+        | RelOp::Union { .. }
+        | RelOp::Shared { .. } => Vec::new(),
+        RelOp::Filter { predicate, .. } => vec![predicate],
+        RelOp::Project { items, .. } => items.iter().collect(),
+        RelOp::Aggregate { keys, aggregates, .. } => {
+            keys.iter().chain(aggregates.iter().flat_map(of_aggregate)).collect()
+        }
+        RelOp::Sort { keys, .. } | RelOp::PartitionTop { keys, .. } => keys.iter().map(|key| &key.expr).collect(),
+        RelOp::Join { keys, .. } => keys.iter().flat_map(|(left, right)| [left, right]).collect(),
+        RelOp::MvExpand { items, .. } => items.iter().map(|item| &item.value).collect(),
+        RelOp::Parse { source, .. } | RelOp::ParseKv { source, .. } => vec![source],
+        RelOp::Window { functions, .. } => functions.iter().flat_map(window_operands).collect(),
+        RelOp::MakeSeries(series) => series
+            .keys
+            .iter()
+            .chain(series.aggregates.iter().flat_map(|(aggregate, _)| of_aggregate(aggregate)))
+            .chain([&series.axis])
+            .collect(),
+    }
+}
+
+/// The expressions that a window function reads.
+pub(crate) fn window_operands(function: &WindowFunction) -> Vec<&BExpr> {
+    match function {
+        WindowFunction::RowNumber { restart, .. } => restart.iter().collect(),
+        WindowFunction::Shift { value, .. } => vec![value],
+        WindowFunction::Cumsum { value, restart }
+        | WindowFunction::RankDense { value, restart }
+        | WindowFunction::RankMin { value, restart }
+        | WindowFunction::Session { value, restart, .. } => std::iter::once(value).chain(restart).collect(),
+    }
+}
+
+/// Whether any expression below waits for a needed value.
+fn waits(rel: &Arc<Rel>) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    let mut waiting = vec![rel];
+    while let Some(rel) = waiting.pop() {
+        if !seen.insert(Arc::as_ptr(rel)) {
+            continue;
+        }
+        if expressions(&rel.op).iter().any(|expr| expr.any(|node| matches!(node.kind, BExprKind::Needed(_)))) {
+            return true;
+        }
+        waiting.extend(inputs(&rel.op));
+    }
+    false
+}
+
+/// (serialized, sorted) of an operator's result. Source: window-functions page.
+fn order_kept(op: &RelOp) -> (bool, bool) {
+    match op {
+        RelOp::Sort { .. } => (true, true),
+        RelOp::Range { .. } => (true, false),
+        RelOp::Filter { input, .. }
+        | RelOp::Project { input, .. }
+        | RelOp::Limit { input, .. }
+        | RelOp::MvExpand { input, .. }
+        | RelOp::Parse { input, .. }
+        | RelOp::ParseKv { input, .. }
+        | RelOp::Window { input, .. } => (input.is_serialized, input.is_sorted),
+        _ => (false, false),
+    }
+}

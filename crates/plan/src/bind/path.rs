@@ -1,0 +1,60 @@
+//! Access to properties and elements: `d.a`, `d['a']`, `d[0]`, `d[i]`. Source: dynamic page.
+
+use tidewater_kql::ast::{Expr, ExprKind};
+use tidewater_kql::{KqlType, diagnostic};
+
+use crate::bind::row::Row;
+use crate::bind::{Binder, Bound};
+use crate::bound::{BExpr, BExprKind, PathStep, Value};
+
+impl Binder<'_> {
+    /// A whole chain of accesses as one path node.
+    pub fn path(&mut self, expr: &Expr, row: &mut Row<'_>) -> Bound<BExpr> {
+        let mut links = Vec::new();
+        let mut base = expr;
+        loop {
+            match &base.kind {
+                ExprKind::Member { base: inner, .. } | ExprKind::Index { base: inner, .. } => {
+                    links.push(base);
+                    base = inner;
+                }
+                _ => break,
+            }
+        }
+        if let ExprKind::Call { base: None, name, .. } = &base.kind
+            && matches!(name.text.as_str(), "database" | "cluster" | "table" | "external_table" | "materialized_view")
+        {
+            return self.scalar_expected(expr.span);
+        }
+        let bound = self.expr(base, row)?;
+        if bound.ty != KqlType::Dynamic {
+            let message = format!("a value of type {} has no properties or elements: only dynamic has", bound.ty);
+            let span = links.last().map_or(expr.span, |link| link.span);
+            return self.fail(diagnostic::OPERAND_TYPE, span, message);
+        }
+        let mut steps = Vec::with_capacity(links.len());
+        for link in links.into_iter().rev() {
+            match &link.kind {
+                ExprKind::Member { name, .. } => steps.push(PathStep::Key(name.text.clone())),
+                ExprKind::Index { index, .. } => steps.push(self.step(index, row)?),
+                _ => {}
+            }
+        }
+        Ok(BExpr { kind: BExprKind::Path { base: Box::new(bound), steps }, ty: KqlType::Dynamic })
+    }
+
+    fn step(&mut self, index: &Expr, row: &mut Row<'_>) -> Bound<PathStep> {
+        let bound = self.expr(index, row)?;
+        let bound = self.folded(bound);
+        Ok(match (&bound.kind, bound.ty) {
+            (BExprKind::Constant(Value::String(key)), _) => PathStep::Key(key.clone()),
+            (BExprKind::Constant(Value::Long(index)), _) => PathStep::Index(*index),
+            (BExprKind::Constant(Value::Int(index)), _) => PathStep::Index(i64::from(*index)),
+            (_, KqlType::String | KqlType::Int | KqlType::Long | KqlType::Dynamic) => PathStep::Computed(bound),
+            (_, ty) => {
+                let message = format!("an index is a string or an integer, but this is {ty}");
+                return self.fail(diagnostic::ARGUMENT_TYPE, index.span, message);
+            }
+        })
+    }
+}

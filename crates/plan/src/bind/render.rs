@@ -1,0 +1,119 @@
+//! `render`: the hint for clients; the rows stay as they are. Source: render-operator page, kusto-rest section 5.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+use tidewater_kql::ast::{Expr, ExprKind, Literal, Name, Property, UnaryOp};
+use tidewater_kql::{Diagnostic, diagnostic};
+
+use crate::bind::{Binder, Bound, Stopped};
+use crate::bound::Rel;
+
+const VISUALIZATIONS: &[&str] = &[
+    "anomalychart",
+    "areachart",
+    "barchart",
+    "card",
+    "columnchart",
+    "graph",
+    "ladderchart",
+    "linechart",
+    "list",
+    "piechart",
+    "pivotchart",
+    "plotly",
+    "scatterchart",
+    "stackedareachart",
+    "table",
+    "timechart",
+    "timeline",
+    "timepivot",
+    "treemap",
+    "sankey",
+    "3Dchart",
+];
+
+/// Property names of the language and the members of the object.
+const MEMBERS: &[(&str, &str)] = &[
+    ("title", "Title"),
+    ("xcolumn", "XColumn"),
+    ("series", "Series"),
+    ("ycolumns", "YColumns"),
+    ("anomalycolumns", "AnomalyColumns"),
+    ("xtitle", "XTitle"),
+    ("ytitle", "YTitle"),
+    ("xaxis", "XAxis"),
+    ("yaxis", "YAxis"),
+    ("legend", "Legend"),
+    ("ysplit", "YSplit"),
+    ("accumulate", "Accumulate"),
+    ("kind", "Kind"),
+    ("ymin", "Ymin"),
+    ("ymax", "Ymax"),
+    ("xmin", "Xmin"),
+    ("xmax", "Xmax"),
+];
+
+impl Binder<'_> {
+    /// The visualization object.
+    pub fn render(&mut self, visualization: &Name, properties: &[Property], input: &Arc<Rel>) -> Bound<Json> {
+        if !VISUALIZATIONS.contains(&visualization.text.as_str()) {
+            let message = format!("'render' knows no chart '{}'", visualization.text);
+            let diagnostic = Diagnostic::new(diagnostic::NOT_IN_LIST, visualization.span, message)
+                .hint_nearest(&visualization.text, VISUALIZATIONS.iter().copied());
+            return Err(self.report(diagnostic));
+        }
+        let mut object = Map::new();
+        object.insert("Visualization".into(), Json::from(visualization.text.clone()));
+        for (_, member) in &MEMBERS[..11] {
+            object.insert((*member).into(), Json::Null);
+        }
+        object.insert("Accumulate".into(), Json::Bool(false));
+        object.insert("IsQuerySorted".into(), Json::Bool(input.is_sorted));
+        object.insert("Kind".into(), Json::Null);
+        object.insert("Ymin".into(), Json::from("NaN"));
+        object.insert("Ymax".into(), Json::from("NaN"));
+        object.insert("Xmin".into(), Json::Null);
+        object.insert("Xmax".into(), Json::Null);
+        let mut failed = false;
+        for property in properties {
+            let name = if property.name.text == "by" { "series" } else { property.name.text.as_str() };
+            let Some((_, member)) = MEMBERS.iter().find(|(known, _)| *known == name) else {
+                let message = format!("'render' has no property '{}'", property.name.text);
+                let diagnostic = Diagnostic::new(diagnostic::NOT_IN_LIST, property.name.span, message)
+                    .hint_nearest(name, MEMBERS.iter().map(|(known, _)| *known));
+                self.report(diagnostic);
+                failed = true;
+                continue;
+            };
+            object.insert((*member).into(), property_json(&property.value));
+        }
+        if failed { Err(Stopped) } else { Ok(Json::Object(object)) }
+    }
+}
+
+fn property_json(value: &Expr) -> Json {
+    match &value.kind {
+        ExprKind::Name(name) => Json::from(name.text.clone()),
+        ExprKind::Literal(Literal::String(text)) => Json::from(text.clone()),
+        ExprKind::Literal(Literal::Bool(Some(flag))) => Json::from(*flag),
+        ExprKind::Literal(Literal::Int(Some(number))) => Json::from(*number),
+        ExprKind::Literal(Literal::Long(Some(number))) => Json::from(*number),
+        ExprKind::Literal(Literal::Real(Some(number))) => Json::from(*number),
+        ExprKind::Literal(Literal::DateTime(Some(ticks))) => {
+            Json::from(tidewater_kql::value::datetime::to_text(*ticks))
+        }
+        ExprKind::Literal(Literal::TimeSpan(Some(ticks))) => {
+            Json::from(tidewater_kql::value::timespan::to_text(*ticks))
+        }
+        ExprKind::Unary { op: UnaryOp::Minus, operand } => match property_json(operand) {
+            Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(number), _) => Json::from(-number),
+                (None, Some(number)) => Json::from(-number),
+                (None, None) => Json::Null,
+            },
+            other => other,
+        },
+        _ => Json::Null,
+    }
+}
