@@ -20,6 +20,7 @@ use tidewater_kql::TableSchema;
 
 pub use catalog::{CatalogView, StoredFunction, TableHandle};
 pub use error::PlanError;
+pub use lower::driver::plan_query;
 
 /// What a request brings along beside its text.
 #[derive(Clone, Debug, Default)]

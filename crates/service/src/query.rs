@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use tidewater_kql::{KqlType, TableSchema, value};
 use tidewater_plan::session::task_context;
-use tidewater_plan::{PlanContext, PlanError, PlannedQuery, PlannedResult};
+use tidewater_plan::{PlanContext, PlanError, PlannedQuery, PlannedResult, plan_query};
 
 use crate::answer::{QueryAnswer, ResultTable};
 use crate::context::{Context, RequestOptions};
@@ -227,14 +227,4 @@ fn schema_of(schema: &TableSchema) -> Result<ResultTable> {
         ]);
     }
     table.finish()
-}
-
-/// Stands in until the planner's own lands.
-async fn plan_query(
-    _text: &str,
-    _view: &View,
-    _context: &PlanContext,
-    _session: &datafusion::prelude::SessionContext,
-) -> std::result::Result<PlannedQuery, PlanError> {
-    Err(PlanError::Engine(datafusion::error::DataFusionError::NotImplemented("queries are not planned yet".into())))
 }
