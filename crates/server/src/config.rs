@@ -318,12 +318,13 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_the_environment_and_that_over_the_file() {
-        let mut sources = Sources::default();
         let path = PathBuf::from("t.toml");
         let file = [("listen", "a:1"), ("log_level", "warn"), ("insecure", "true")];
-        sources.file = Some((path.clone(), file.map(|(name, value)| (name.into(), value.into())).into()));
-        sources.environment = [("listen".to_string(), "b:2".to_string()), ("log_level".into(), "debug".into())].into();
-        sources.flags = [("listen".to_string(), "c:3".to_string())].into();
+        let sources = Sources {
+            file: Some((path, file.map(|(name, value)| (name.into(), value.into())).into())),
+            environment: [("listen".to_string(), "b:2".to_string()), ("log_level".into(), "debug".into())].into(),
+            flags: [("listen".to_string(), "c:3".to_string())].into(),
+        };
         let (config, shown) = Config::of(&sources).unwrap();
         assert_eq!((config.listen.as_str(), config.log_level.as_str(), config.insecure), ("c:3", "debug", true));
         let origin = |name: &str| shown.iter().find(|row| row.name == name).unwrap().origin.to_string();
@@ -343,8 +344,8 @@ mod tests {
 
     #[test]
     fn wrong_values_name_their_origin() {
-        let mut sources = Sources::default();
-        sources.flags = [("max_connections".to_string(), "many".to_string())].into();
+        let flags = [("max_connections".to_string(), "many".to_string())].into();
+        let sources = Sources { flags, ..Sources::default() };
         let message = Config::of(&sources).unwrap_err();
         assert!(message.contains("'max_connections' (flag --max-connections) must be a whole number"), "{message}");
     }

@@ -69,7 +69,7 @@ fn status_label(status: StatusCode) -> &'static str {
         404 => "404",
         413 => "413",
         429 => "429",
-        400..=499 => "4xx",
-        _ => "5xx",
+        500.. => "5xx",
+        _ => "4xx",
     }
 }

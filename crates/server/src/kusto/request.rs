@@ -316,7 +316,8 @@ fn unpack(coding: ContentCoding, body: Bytes, limit: usize) -> Result<Bytes, Ref
         ContentCoding::Gzip => inflate("gzip", MultiGzDecoder::new(&body[..]), limit),
         ContentCoding::Deflate => {
             // zlib's first byte says method 8; raw deflate, which some clients send, hardly ever starts so.
-            let wrapped = body.len() >= 2 && body[0] & 0x0f == 8 && (body[0] as u16 * 256 + body[1] as u16) % 31 == 0;
+            let wrapped =
+                body.len() >= 2 && body[0] & 0x0f == 8 && u16::from_be_bytes([body[0], body[1]]).is_multiple_of(31);
             if wrapped {
                 inflate("deflate", ZlibDecoder::new(&body[..]), limit)
             } else {

@@ -1,7 +1,10 @@
 //! Tests of the HTTP interface: frames byte for byte, and a started server in a temporary directory.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod command;
 mod frames;
 mod ingest;
+mod query;
 mod support;
 mod wire;
