@@ -583,7 +583,7 @@ pub enum NeedWhat {
     Scalar,
     /// The first column's values, at most `limit` rows (an error beyond): `Known::Values`.
     Values { limit: usize },
-    /// The first column is a dynamic: the keys of its bags in the order of their first occurrence, each with the type that all its
+    /// The first column is a dynamic: the keys of its bags by name, each with the type that all its
     /// values have (dynamic when they differ): `Known::Columns`. Source: bag_unpack-plugin page.
     BagColumns,
 }

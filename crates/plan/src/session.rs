@@ -5,10 +5,14 @@
 
 use std::sync::Arc;
 
+use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::optimizer::Optimizer;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 
 use crate::exec::KqlQueryPlanner;
@@ -46,10 +50,40 @@ pub fn new_state(options: &SessionOptions) -> SessionState {
         .with_runtime_env(Arc::clone(&options.runtime))
         .with_query_planner(Arc::new(KqlQueryPlanner::new()));
     if options.sql {
-        builder.with_default_features().build()
-    } else {
-        builder.with_file_formats(SessionStateDefaults::default_file_formats()).build()
+        return builder.with_default_features().build();
     }
+    let mut rules = Optimizer::new().rules;
+    rules.retain(|rule| KQL_RULES.contains(&rule.name()));
+    builder.with_file_formats(SessionStateDefaults::default_file_formats()).with_optimizer_rules(rules).build()
+}
+
+/// The engine's rewriting rules that plans of KQL can profit from. The others look for subqueries, `distinct` aggregates and other
+/// shapes that the lowering never makes, and would double the time that small queries take to plan.
+const KQL_RULES: &[&str] = &[
+    "optimize_unions",
+    "simplify_expressions",
+    "eliminate_duplicated_expr",
+    "eliminate_filter",
+    "eliminate_limit",
+    "propagate_empty_relation",
+    "eliminate_outer_join",
+    "push_down_limit",
+    "push_down_filter",
+    "eliminate_group_by_constant",
+    "common_sub_expression_eliminate",
+    "extract_leaf_expressions",
+    "push_down_leaf_projections",
+    "optimize_projections",
+];
+
+/// The execution plan of a planned result.
+///
+/// A query that reads nothing (`print`) is planned directly: the engine's rules have nothing to find in it.
+pub async fn execution_plan(session: &SessionContext, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    if let Some(plan) = crate::exec::output::trivial(plan)? {
+        return Ok(plan);
+    }
+    session.state().create_physical_plan(plan).await
 }
 
 fn config(options: &SessionOptions) -> SessionConfig {
@@ -67,6 +101,13 @@ fn config(options: &SessionOptions) -> SessionConfig {
     settings.optimizer.enable_join_dynamic_filter_pushdown = false;
     settings.sql_parser.enable_ident_normalization = false;
     config
+}
+
+/// A session with the same settings whose runs use another runtime: one with a memory pool of its own.
+pub fn with_runtime(session: &SessionContext, runtime: Arc<RuntimeEnv>) -> SessionContext {
+    SessionContext::new_with_state(
+        SessionStateBuilder::new_from_existing(session.state()).with_runtime_env(runtime).build(),
+    )
 }
 
 /// The context of one run: the session's settings with this run's memory, and no function lists,

@@ -7,15 +7,19 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Statistics, internal_err};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::projection::ProjectionMapping;
-use datafusion::physical_expr::{Partitioning, PhysicalExpr};
+use datafusion::physical_expr::{Partitioning, PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
+use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -105,6 +109,57 @@ impl UserDefinedLogicalNodeCore for OutputNode {
     fn supports_limit_pushdown(&self) -> bool {
         true
     }
+}
+
+/// The execution plan of an output over projections of the one empty row, if the plan is that.
+pub fn trivial(plan: &LogicalPlan) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let LogicalPlan::Extension(extension) = plan else { return Ok(None) };
+    let Some(output) = extension.node.as_any().downcast_ref::<OutputNode>() else { return Ok(None) };
+    let Some(input) = constant_row(&output.input)? else { return Ok(None) };
+    Ok(Some(Arc::new(output.plan(input)?)))
+}
+
+fn constant_row(plan: &LogicalPlan) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    match plan {
+        LogicalPlan::EmptyRelation(relation) if relation.produce_one_row => {
+            Ok(Some(Arc::new(PlaceholderRowExec::new(Arc::clone(relation.schema.inner())))))
+        }
+        LogicalPlan::Projection(projection) => {
+            // The engine rewrites subqueries and a few functions before it can run them.
+            let Some(input) = constant_row(&projection.input)? else { return Ok(None) };
+            let (schema, props) = (projection.input.schema(), ExecutionProps::new());
+            let mut exprs = Vec::with_capacity(projection.expr.len());
+            for (expr, field) in projection.expr.iter().zip(projection.schema.fields()) {
+                if !is_direct(expr) {
+                    return Ok(None);
+                }
+                let physical = create_physical_expr(expr, schema, &props, &PhysicalPlanningContext::default())?;
+                exprs.push((physical, field.name().clone()));
+            }
+            Ok(Some(Arc::new(ProjectionExec::try_new(exprs, input)?)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether an expression runs as it stands: constants, columns, our own kernels and operators between them.
+fn is_direct(expr: &Expr) -> bool {
+    let mut is_direct = true;
+    let walked = expr.apply(|node| {
+        is_direct &= match node {
+            Expr::Literal(..)
+            | Expr::Column(_)
+            | Expr::Alias(_)
+            | Expr::Not(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_) => true,
+            Expr::BinaryExpr(_) | Expr::Case(_) | Expr::Cast(_) => true,
+            Expr::ScalarFunction(function) => function.func.name().starts_with("kql_"),
+            _ => false,
+        };
+        Ok(if is_direct { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    walked.is_ok() && is_direct
 }
 
 /// The execution plan: batches pass through, only their schema changes.

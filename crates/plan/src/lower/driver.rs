@@ -21,6 +21,7 @@ use super::{Evaluator, lower_query, lower_relation};
 use crate::bind::bind_query;
 use crate::bound::{BindOutcome, Constant, Known, Need, NeedWhat, Rel, RelOp};
 use crate::catalog::CatalogView;
+use crate::session::execution_plan;
 use crate::{PlanContext, PlanError, PlannedQuery};
 
 /// Passes of the binder over one query: levels of `toscalar` and `in (table)` inside each other.
@@ -79,7 +80,8 @@ pub async fn answer(need: &Need, seed: u64, session: &SessionContext) -> Result<
     let ty = column.ty;
     match need.what {
         NeedWhat::Scalar => {
-            let first = Rel { op: RelOp::Limit { input: Arc::clone(&need.rel), count: 1 }, ..need.rel.as_ref().clone() };
+            let first =
+                Rel { op: RelOp::Limit { input: Arc::clone(&need.rel), count: 1 }, ..need.rel.as_ref().clone() };
             let mut rows = run(&first, seed, session).await?;
             while let Some(batch) = rows.next().await.transpose()? {
                 if batch.num_rows() > 0 {
@@ -107,6 +109,8 @@ pub async fn answer(need: &Need, seed: u64, session: &SessionContext) -> Result<
             while let Some(batch) = rows.next().await.transpose()? {
                 columns.read(&batch)?;
             }
+            // The reference engine gives the columns by name. Source: bag_unpack-plugin page, all examples.
+            columns.found.sort_by(|left, right| left.name.cmp(&right.name));
             Ok(Known::Columns(Arc::new(columns.found)))
         }
     }
@@ -114,7 +118,7 @@ pub async fn answer(need: &Need, seed: u64, session: &SessionContext) -> Result<
 
 async fn run(rel: &Rel, seed: u64, session: &SessionContext) -> EngineResult<SendableRecordBatchStream> {
     let plan = lower_relation(rel, seed)?;
-    let physical = session.state().create_physical_plan(&plan).await?;
+    let physical = execution_plan(session, &plan).await?;
     execute_stream(physical, session.task_ctx())
 }
 
@@ -124,7 +128,7 @@ fn constant(batch: &RecordBatch, row: usize, ty: KqlType) -> EngineResult<Consta
         .ok_or_else(|| DataFusionError::Internal(format!("{} is not a {ty}", scalar.data_type())))
 }
 
-/// The keys of bags with their types, in the order of their first occurrence.
+/// The keys of bags with their types.
 #[derive(Default)]
 struct BagColumns {
     found: Vec<Column>,
@@ -150,7 +154,10 @@ impl BagColumns {
                 let place = match self.places.get(key.as_ref()) {
                     Some(place) => *place,
                     None if self.found.len() == MAX_BAG_COLUMNS => {
-                        return Err(PlanError::Limit { what: "the number of columns of a bag", limit: MAX_BAG_COLUMNS });
+                        return Err(PlanError::Limit {
+                            what: "the number of columns of a bag",
+                            limit: MAX_BAG_COLUMNS,
+                        });
                     }
                     None => {
                         self.places.insert(key.to_string(), self.found.len());
@@ -174,4 +181,3 @@ impl BagColumns {
         Ok(())
     }
 }
-

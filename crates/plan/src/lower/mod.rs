@@ -9,7 +9,7 @@
 //! (on what is left) or not at all.
 
 mod aggregate;
-// pub mod driver;
+pub mod driver;
 mod evaluate;
 mod expand;
 pub mod expr;
