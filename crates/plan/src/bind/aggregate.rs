@@ -133,12 +133,13 @@ impl Binder<'_> {
         mut name_of: impl FnMut(Option<String>, usize) -> Wanted,
     ) -> Bound<Vec<(BExpr, Wanted)>> {
         let mut values: Vec<(BExpr, Wanted)> = Vec::new();
+        let mut starred: Vec<String> = Vec::new();
         let mut failed = false;
         for (position, argument) in arguments.iter().enumerate() {
             if matches!(argument.value.kind, ExprKind::Star) {
                 let keys = row.aggregates.as_ref().map(|aggregates| aggregates.keys.clone()).unwrap_or_default();
-                // Columns that the list names elsewhere are not repeated.
-                let named: Vec<&str> = arguments
+                // Columns that the list names before are not repeated.
+                let named: Vec<&str> = arguments[..position]
                     .iter()
                     .filter_map(|other| match &other.value.kind {
                         ExprKind::Name(name) => Some(name.text.as_str()),
@@ -152,8 +153,16 @@ impl Binder<'_> {
                     if !left_out {
                         let wanted = name_of(Some(column.name.clone()), position);
                         values.push((BExpr::column(column), wanted));
+                        starred.push(column.name.clone());
                     }
                 }
+                continue;
+            }
+            // Nor are those that `*` gave.
+            if let ExprKind::Name(name) = &argument.value.kind
+                && argument.name.is_none()
+                && starred.iter().any(|given| *given == name.text)
+            {
                 continue;
             }
             match self.inside(row, |binder, row| binder.expr(&argument.value, row)) {
@@ -266,7 +275,7 @@ impl Binder<'_> {
     }
 
     /// Outputs with the names that the item gives to the first ones.
-    fn renamed(&mut self, item: &NamedExpr, outputs: Vec<(BExpr, Wanted)>, span: Span) -> Bound<Vec<Item>> {
+    pub fn renamed(&mut self, item: &NamedExpr, outputs: Vec<(BExpr, Wanted)>, span: Span) -> Bound<Vec<Item>> {
         if let Some(extra) = item.names.get(outputs.len()) {
             let message = format!("the name '{}' does not have a corresponding expression", extra.text);
             return self.fail(diagnostic::GENERAL, extra.span, message);

@@ -185,7 +185,6 @@ fn fit_of(param: &Param, arg: &BExpr) -> Option<Fit> {
         Accepts::Only(_) => None,
         Accepts::OneOf(types) if types.contains(&ty) => Some(Fit::Exact),
         Accepts::OneOf(types) if types.iter().any(|wanted| widens(ty, *wanted)) => Some(Fit::Widened),
-        Accepts::OneOf(types) if types.contains(&KqlType::String) && ty == KqlType::Dynamic => Some(Fit::FromDynamic),
         Accepts::OneOf(_) => None,
         Accepts::Number => ty.is_numeric().then_some(Fit::Exact),
         Accepts::Any | Accepts::Text | Accepts::Common => Some(Fit::Exact),

@@ -42,6 +42,7 @@ impl Binder<'_> {
             }
             "toscalar" => self.toscalar_call(arguments, span),
             "column_ifexists" | "columnifexists" => self.column_if_exists(arguments, row, span),
+            "column_names_of" => self.column_names_of(arguments, span),
             "pack_all" => self.pack_all(arguments, row, span),
             "current_database" => {
                 self.no_arguments(&name.text, arguments, span, Constant::string(self.database.clone()))
@@ -234,6 +235,15 @@ impl Binder<'_> {
             }
             None => self.expr(&arguments[1].value, row),
         }
+    }
+
+    /// `column_names_of(T)`: a dynamic array, known without running the table.
+    fn column_names_of(&mut self, arguments: &[Argument], span: Span) -> Bound<BExpr> {
+        self.count("column_names_of", arguments.len(), 1, 1, span)?;
+        let tabular = self.single_table(&arguments[0].value)?;
+        let names = tabular.rel.columns.iter().map(|column| serde_json::Value::from(column.name.clone())).collect();
+        let value = Value::Dynamic(serde_json::Value::Array(names).to_string());
+        Ok(BExpr::constant(Constant { value, ty: KqlType::Dynamic }))
     }
 
     /// A bag of all columns. Source: pack-all-function page.

@@ -35,6 +35,11 @@ impl Binder<'_> {
         if let Some(result) = self.builtin(name, arguments, row, expr.span) {
             return result;
         }
+        // Where aggregates stand, a name that both kinds have (`hll_merge`) is the aggregate's.
+        let takes_aggregates = row.aggregates.as_ref().is_some_and(|aggregates| !aggregates.inside);
+        if let (true, Some(aggregate)) = (takes_aggregates, find_aggregate(&name.text)) {
+            return self.aggregate_in_expression(aggregate, name, arguments, row, expr.span);
+        }
         if let Some(scalar) = find_scalar(&name.text) {
             return self.registry_call(scalar, name, arguments, row, expr.span);
         }
@@ -76,11 +81,19 @@ impl Binder<'_> {
     pub fn arguments(&mut self, name: &str, arguments: &[Argument], row: &mut Row<'_>) -> Bound<Vec<(BExpr, Span)>> {
         let mut bound = Vec::with_capacity(arguments.len());
         let mut failed = false;
-        for argument in arguments {
-            if let Some(label) = &argument.name {
-                let message = format!("{name}() takes no argument by the name '{}'", label.text);
-                self.report(Diagnostic::new(diagnostic::ARGUMENT_COUNT, label.span, message));
-                failed = true;
+        for argument in self.in_order(name, arguments) {
+            let argument = match argument {
+                Ok(argument) => argument,
+                Err(label) => {
+                    let message = format!("{name}() takes no argument by the name '{}'", label.text);
+                    self.report(Diagnostic::new(diagnostic::ARGUMENT_COUNT, label.span, message));
+                    failed = true;
+                    continue;
+                }
+            };
+            // `pack_array(*)`: every column.
+            if matches!(argument.value.kind, ExprKind::Star) && STAR_FUNCTIONS.contains(&name) && row.allows_columns() {
+                bound.extend(row.columns.iter().map(|column| (BExpr::column(column), argument.value.span)));
                 continue;
             }
             match self.expr(&argument.value, row) {
@@ -89,6 +102,30 @@ impl Binder<'_> {
             }
         }
         if failed { Err(Stopped) } else { Ok(bound) }
+    }
+
+    /// Arguments in the order of the parameters: those with a name go to the parameter that has it.
+    fn in_order<'e>(&self, name: &str, arguments: &'e [Argument]) -> Vec<Result<&'e Argument, &'e Name>> {
+        if arguments.iter().all(|argument| argument.name.is_none()) {
+            return arguments.iter().map(Ok).collect();
+        }
+        let parameters: Vec<&str> = find_scalar(name)
+            .and_then(|row| row.signatures.first())
+            .map(|signature| signature.params.iter().map(|param| param.name).collect())
+            .unwrap_or_default();
+        let mut placed: Vec<(usize, Result<&Argument, &Name>)> = arguments
+            .iter()
+            .enumerate()
+            .map(|(position, argument)| match &argument.name {
+                None => (position, Ok(argument)),
+                Some(label) => match parameters.iter().position(|parameter| *parameter == label.text) {
+                    Some(place) => (place, Ok(argument)),
+                    None => (position, Err(label)),
+                },
+            })
+            .collect();
+        placed.sort_by_key(|(place, _)| *place);
+        placed.into_iter().map(|(_, argument)| argument).collect()
     }
 
     fn registry_call(
@@ -130,6 +167,9 @@ impl Binder<'_> {
         Ok(BExpr { kind: BExprKind::Call { row: ScalarRow(row), args: fitted.args }, ty: fitted.returns })
     }
 }
+
+/// Functions that take `*` for all columns.
+const STAR_FUNCTIONS: &[&str] = &["pack_array", "estimate_data_size"];
 
 /// The type that a conversion function gives.
 pub(crate) fn conversion_target(name: &str) -> Option<KqlType> {

@@ -4,6 +4,7 @@ use tidewater_kql::ast::{BinaryOp, Expr, ExprKind, Literal, Name, UnaryOp};
 use tidewater_kql::value::decimal::Decimal;
 use tidewater_kql::{Diagnostic, KqlType, Span, diagnostic};
 
+use crate::bind::let_::AnyValue;
 use crate::bind::row::Row;
 use crate::bind::scope::Binding;
 use crate::bind::{Binder, Bound, MAX_EXPRESSION_DEPTH, Stopped};
@@ -137,8 +138,11 @@ impl Binder<'_> {
             }
             Some(Binding::Failed) => Err(Stopped),
             Some(Binding::Function(function)) => {
-                let message = format!("'{}' is a function: call it with '()'", function.name);
-                self.fail(diagnostic::UNRESOLVED, name.span, message)
+                // A function that needs no argument may be named without brackets.
+                match self.invoke_function(&function, &[], None, row, name.span)? {
+                    AnyValue::Scalar(expr) => Ok(expr),
+                    AnyValue::Table(_) => self.scalar_expected(name.span),
+                }
             }
             Some(Binding::Table(_)) => self.scalar_expected(name.span),
             Some(Binding::Database(_)) | None => self.unresolved_scalar(name, row),

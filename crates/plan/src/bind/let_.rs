@@ -177,14 +177,10 @@ impl Binder<'_> {
         let parameters = &function.lambda.parameters;
         let mut given: Vec<Option<&Argument>> = vec![None; parameters.len()];
         let has_input = input.is_some();
-        let mut next = usize::from(has_input);
         let mut failed = false;
-        for argument in arguments {
+        for (place, argument) in arguments.iter().enumerate() {
             let position = match &argument.name {
-                None => {
-                    next += 1;
-                    next - 1
-                }
+                None => place + usize::from(has_input),
                 Some(label) => match parameters.iter().position(|parameter| parameter.name.text == label.text) {
                     Some(position) => position,
                     None => {

@@ -113,24 +113,38 @@ impl Binder<'_> {
             return None;
         }
         let first = || arguments.first().and_then(|argument| self.result_name(&argument.value, row));
-        if matches!(name, "column_ifexists" | "columnifexists") {
-            return match arguments.first().map(|argument| &argument.value.kind) {
-                Some(ExprKind::Literal(Literal::String(text))) => Some(text.clone()),
-                _ => None,
-            };
+        // Where aggregates stand, a name that both kinds have is the aggregate's.
+        if let (Some(aggregates), Some(_)) = (&row.aggregates, find_aggregate(name))
+            && (!aggregates.inside || find_scalar(name).is_none())
+        {
+            return self.names_itself(name).then(|| self.aggregate_name(name, arguments, row));
         }
-        if let Some(scalar) = find_scalar(name) {
-            return match scalar.name_rule {
-                NameRule::None => None,
-                NameRule::PassThrough => first(),
-                NameRule::Affix(before, after) => Some(format!("{before}{}{after}", first().unwrap_or_default())),
-            };
+        match name {
+            "column_ifexists" | "columnifexists" => {
+                return match arguments.first().map(|argument| &argument.value.kind) {
+                    Some(ExprKind::Literal(Literal::String(text))) if row.column(text).is_some() => Some(text.clone()),
+                    _ => None,
+                };
+            }
+            // Only a cast of one value keeps its name.
+            "make_datetime" | "make_timespan" => return if arguments.len() == 1 { first() } else { None },
+            "hll_merge" => return Some("hll_merged_result".to_string()),
+            "tdigest_merge" | "merge_tdigest" => return Some("tdigests_merge_result".to_string()),
+            "ingestion_time" => return Some("$IngestionTime".to_string()),
+            _ => {}
         }
-        let several = matches!(name, "take_any" | "any" | "arg_max" | "arg_min" | "argmax" | "argmin");
-        if find_aggregate(name).is_some() && !several {
-            return Some(self.aggregate_name(name, arguments, row));
+        let scalar = find_scalar(name)?;
+        match scalar.name_rule {
+            NameRule::None => None,
+            NameRule::PassThrough => first(),
+            NameRule::Affix(before, after) => Some(format!("{before}{}{after}", first().unwrap_or_default())),
         }
-        None
+    }
+
+    /// Whether an aggregate inside an expression gives the expression its name (`round(sum(x), 2)` is `sum_x`).
+    fn names_itself(&self, name: &str) -> bool {
+        !matches!(name, "take_any" | "any" | "arg_max" | "arg_min" | "argmax" | "argmin")
+            && !name.starts_with("percentile")
     }
 
     /// The automatic name of an aggregate with one output.
@@ -161,6 +175,13 @@ impl Binder<'_> {
         }
         match &item.value.kind {
             ExprKind::Name(name) => Wanted::Explicit(name.text.clone()),
+            ExprKind::Call { base: None, name, arguments }
+                if row.aggregates.is_some()
+                    && name.text.starts_with("percentile")
+                    && self.lookup(&name.text).is_none() =>
+            {
+                Wanted::Automatic(self.aggregate_name(&name.text, arguments, row))
+            }
             _ => match self.result_name(&item.value, row) {
                 Some(name) if !name.is_empty() => Wanted::Automatic(name),
                 _ => Wanted::Nameless,

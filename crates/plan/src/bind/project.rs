@@ -149,24 +149,7 @@ impl Binder<'_> {
         if row.aggregates.is_some() {
             return self.tuple_aggregate(item, name, arguments, row);
         }
-        let Some(members) = crate::bind::tuple::tuple_members(&name.text, arguments.len()) else { return Ok(None) };
-        let argument =
-            arguments.first().and_then(|argument| self.result_name(&argument.value, row)).unwrap_or_default();
-        let whole = self.tuple_value(&name.text, arguments, row, item.value.span)?;
-        if let Some(extra) = item.names.get(members.len()) {
-            let message = format!("the name '{}' does not have a corresponding expression", extra.text);
-            return self.fail(diagnostic::GENERAL, extra.span, message);
-        }
-        let mut outputs = Vec::with_capacity(members.len());
-        for (position, member) in members.iter().enumerate() {
-            let wanted = match item.names.get(position) {
-                Some(name) => Wanted::Explicit(name.text.clone()),
-                None => Wanted::Automatic(member.column_name(&name.text, &argument)),
-            };
-            let expr = self.tuple_member(whole.clone(), member);
-            outputs.push(Item { wanted, expr, span: item.value.span });
-        }
-        Ok(Some(outputs))
+        self.tuple_scalar(item, name, arguments, row)
     }
 
     /// A column of the input by its bare name, for operators that take nothing else.

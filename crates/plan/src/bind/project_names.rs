@@ -132,9 +132,14 @@ impl Binder<'_> {
                 failed = true;
                 continue;
             }
-            if let Some(position) = input.columns.iter().position(|column| column.id == old.id) {
-                names[position].clone_from(new);
+            let Some(position) = input.columns.iter().position(|column| column.id == old.id) else { continue };
+            if names[position] != old.name {
+                let message = format!("column '{}' is renamed twice", old.name);
+                self.report(Diagnostic::new(diagnostic::DUPLICATE_COLUMN, item.value.span, message));
+                failed = true;
+                continue;
             }
+            names[position].clone_from(new);
         }
         if failed {
             return Err(Stopped);

@@ -1,73 +1,63 @@
 //! Scalar functions with several values: `(min, at) = series_stats(d)`.
 //!
-//! Each is computed once as a bag by its `..._dynamic` form and taken apart by path.
+//! The function itself gives one dynamic array; column n is element n, converted to its type.
 
-use tidewater_functions::{Imp, find_scalar};
-use tidewater_kql::ast::Argument;
-use tidewater_kql::{KqlType, Span};
+use tidewater_functions::scalar::series::multi_columns;
+use tidewater_kql::KqlType;
+use tidewater_kql::ast::{Argument, ExprKind, Literal, Name, NamedExpr};
 
+use crate::bind::names::Wanted;
+use crate::bind::project::Item;
 use crate::bind::row::Row;
 use crate::bind::{Binder, Bound};
-use crate::bound::{BExpr, BExprKind, PathStep, ScalarRow};
-
-/// A value of a function with several.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Member {
-    /// What follows function and argument in the column's name, and the key in the bag.
-    key: &'static str,
-    ty: KqlType,
-}
-
-impl Member {
-    /// `series_stats_d_min`.
-    pub fn column_name(&self, function: &str, argument: &str) -> String {
-        format!("{function}_{argument}_{}", self.key)
-    }
-}
-
-const fn real(key: &'static str) -> Member {
-    Member { key, ty: KqlType::Real }
-}
-
-const fn long(key: &'static str) -> Member {
-    Member { key, ty: KqlType::Long }
-}
-
-const fn dynamic(key: &'static str) -> Member {
-    Member { key, ty: KqlType::Dynamic }
-}
-
-const STATS: &[Member] =
-    &[real("min"), long("min_idx"), real("max"), long("max_idx"), real("avg"), real("stdev"), real("variance")];
-const FIT_LINE: &[Member] =
-    &[real("rsquare"), real("slope"), real("variance"), real("rvariance"), real("interception"), dynamic("line_fit")];
-
-/// The values of a function with several; `None` for every other function.
-pub(crate) fn tuple_members(name: &str, _arguments: usize) -> Option<&'static [Member]> {
-    match name {
-        "series_stats" => Some(STATS),
-        "series_fit_line" => Some(FIT_LINE),
-        _ => None,
-    }
-}
+use crate::bound::{BExpr, BExprKind, PathStep};
 
 impl Binder<'_> {
-    /// All values of the call as one bag.
-    pub fn tuple_value(&mut self, name: &str, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
-        let args = self.arguments(name, arguments, row)?;
-        let whole = format!("{name}_dynamic");
-        let Some(scalar) = find_scalar(&whole).filter(|row| matches!(row.imp, Imp::Native(_) | Imp::Kernel(_))) else {
-            return self.not_served(span, format!("{name}()"));
-        };
-        let fitted = self.fit(name, scalar.signatures, args, span)?;
-        let kind = BExprKind::Call { row: ScalarRow(scalar), args: fitted.args };
-        Ok(BExpr { kind, ty: KqlType::Dynamic })
+    /// An item that is itself a call with several values; `None` for every other item.
+    pub fn tuple_scalar(
+        &mut self,
+        item: &NamedExpr,
+        name: &Name,
+        arguments: &[Argument],
+        row: &mut Row<'_>,
+    ) -> Bound<Option<Vec<Item>>> {
+        let Some(members) = self.tuple_members(&name.text, arguments, row) else { return Ok(None) };
+        let span = item.value.span;
+        let whole = self.expr(&item.value, row)?;
+        let outputs = members
+            .into_iter()
+            .enumerate()
+            .map(|(position, (automatic, ty))| {
+                let steps = vec![PathStep::Index(position as i64)];
+                let kind = BExprKind::Path { base: Box::new(whole.clone()), steps };
+                let value = self.convert(BExpr { kind, ty: KqlType::Dynamic }, ty);
+                (value, Wanted::Automatic(automatic))
+            })
+            .collect();
+        self.renamed(item, outputs, span).map(Some)
     }
 
-    /// One value out of the bag.
-    pub fn tuple_member(&mut self, whole: BExpr, member: &Member) -> BExpr {
-        let kind = BExprKind::Path { base: Box::new(whole), steps: vec![PathStep::Key(member.key.to_string())] };
-        let value = BExpr { kind, ty: KqlType::Dynamic };
-        self.convert(value, member.ty)
+    /// The automatic names and types of a call's values, when it has several.
+    fn tuple_members(&self, name: &str, arguments: &[Argument], row: &Row<'_>) -> Option<Vec<(String, KqlType)>> {
+        if self.lookup(name).is_some() {
+            return None;
+        }
+        let named = |argument: &Argument| self.result_name(&argument.value, row).unwrap_or_default();
+        if let Some(columns) = multi_columns(name) {
+            let argument = arguments.first().map(named).unwrap_or_default();
+            return Some(columns.iter().map(|(suffix, ty)| (format!("{name}_{argument}_{suffix}"), *ty)).collect());
+        }
+        if matches!(name, "array_sort_asc" | "array_sort_desc") {
+            // The last argument may be the flag that says where nulls go.
+            let is_flag = |argument: &&Argument| matches!(argument.value.kind, ExprKind::Literal(Literal::Bool(_)));
+            let flags = usize::from(arguments.last().as_ref().is_some_and(is_flag));
+            let arrays = &arguments[..arguments.len() - flags];
+            if arrays.len() > 1 {
+                return Some(
+                    arrays.iter().map(|array| (format!("{}_sorted", named(array)), KqlType::Dynamic)).collect(),
+                );
+            }
+        }
+        None
     }
 }
