@@ -1,11 +1,12 @@
 //! Queries: one snapshot, one plan, bounded streams.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use serde_json::Value;
 use tidewater_kql::{KqlType, TableSchema, value};
 use tidewater_plan::session::task_context;
@@ -120,8 +121,12 @@ impl Service {
     pub(crate) async fn plan(&self, context: &Context, text: &str, view: &View) -> Result<PlannedQuery> {
         let plan_context = plan_context(context)?;
         let planning = plan_query(text, view, &plan_context, &self.inner().session);
+        let planning = AssertUnwindSafe(planning).catch_unwind();
         tokio::select! {
-            planned = planning => planned.map_err(|error| of_plan(error, text)),
+            planned = planning => match planned {
+                Ok(planned) => planned.map_err(|error| of_plan(error, text)),
+                Err(_) => Err(Error::internal("planning the query panicked")),
+            },
             () = context.cancel.cancelled() => Err(Error::cancelled(None)),
             () = tokio::time::sleep_until(context.deadline.into()) => Err(Error::timeout()),
         }
@@ -139,7 +144,11 @@ impl Service {
         let started = futures::stream::once(async move {
             execute_stream(physical, task).map(|stream| stream.map_err(Error::from)).map_err(Error::from)
         });
-        Ok((started.try_flatten().boxed(), result))
+        // A fault of an operator ends its query, not the process.
+        let guarded = AssertUnwindSafe(started.try_flatten()).catch_unwind();
+        let rows =
+            guarded.map(|item| item.unwrap_or_else(|_| Err(Error::internal("an operator of the query panicked"))));
+        Ok((rows.boxed(), result))
     }
 
     pub(crate) async fn physical(

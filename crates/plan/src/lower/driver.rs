@@ -15,7 +15,8 @@ use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use tidewater_functions::dynamic::{Dynamic, Json, Kind};
 use tidewater_kql::ast::Script;
-use tidewater_kql::{Column, KqlType};
+use tidewater_kql::diagnostic::SYNTAX;
+use tidewater_kql::{Column, Diagnostic, KqlType, Span};
 
 use super::{Evaluator, lower_query, lower_relation};
 use crate::bind::bind_query;
@@ -56,6 +57,12 @@ pub async fn plan_script(
         let outcome = bind_query(script, view, context, &Evaluator, &known)
             .map_err(|diagnostics| PlanError::Diagnostics { text: text.to_string(), diagnostics })?;
         match outcome {
+            BindOutcome::Done(query) if query.results.is_empty() => {
+                let span = Span::new(0, text.len());
+                let message = "the query has no tabular expression statement: nothing to answer with";
+                let diagnostics = vec![Diagnostic::new(SYNTAX, span, message)];
+                return Err(PlanError::Diagnostics { text: text.to_string(), diagnostics });
+            }
             BindOutcome::Done(query) => return Ok(lower_query(&query, context.seed)?),
             BindOutcome::Needs(needs) => {
                 for need in needs {

@@ -48,6 +48,10 @@ impl Lowering {
         let lowered = self.relation(input, &below)?;
         let (plan, order) = self.keyed(lowered.plan, keys)?;
         let plan = match fetch {
+            // The engine's top operator asserts that it keeps a row.
+            Some(0) => {
+                LogicalPlan::Limit(Limit { skip: None, fetch: Some(Box::new(lit(0_i64))), input: Arc::new(plan) })
+            }
             Some(fetch) => sort_node(plan, &order, Some(rows(fetch))),
             None => plan,
         };

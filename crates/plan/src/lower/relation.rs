@@ -12,10 +12,11 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::Result;
 use datafusion::logical_expr::{EmptyRelation, Expr, Filter, LogicalPlan, Projection, TableScanBuilder, Union, lit};
 use tidewater_kql::KqlType;
+use tidewater_kql::ast::BinaryOp;
 
 use super::expr;
 use super::{Key, Lowered, Lowering, Need, Order, engine_column, field};
-use crate::bound::{BExpr, BExprKind, BoundColumn, ColumnId, Constant, Rel, Value};
+use crate::bound::{BExpr, BExprKind, BoundColumn, ColumnId, Constant, Rel, RelOp, Value};
 use crate::catalog::TableHandle;
 use crate::exec::range::{Range, RangeTable};
 use crate::session::BATCH_ROWS;
@@ -107,10 +108,18 @@ impl Lowering {
         Ok(lowered)
     }
 
-    /// `where`.
+    /// `where`, together with those directly below it: the engine walks nested filters without care for its stack.
     pub(super) fn filter(&mut self, input: &Rel, predicate: &BExpr, need: &Need) -> Result<Lowered> {
-        let lowered = self.relation(input, &need.and([predicate]))?;
-        let filter = Filter::try_new(expr::holds(predicate)?, Arc::new(lowered.plan))?;
+        let mut predicates = vec![predicate];
+        let mut input = input;
+        while let RelOp::Filter { input: below, predicate } = &input.op {
+            predicates.push(predicate);
+            input = below;
+        }
+        predicates.reverse();
+        let lowered = self.relation(input, &need.and(predicates.iter().copied()))?;
+        let holds = predicates.into_iter().map(expr::holds).collect::<Result<_>>()?;
+        let filter = Filter::try_new(expr::logical(BinaryOp::And, holds), Arc::new(lowered.plan))?;
         Ok(Lowered { plan: LogicalPlan::Filter(filter), order: lowered.order })
     }
 
