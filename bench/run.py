@@ -90,6 +90,9 @@ class Tidewater:
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
 
     def load(self, paths, teams):
+        columns = ("Timestamp: datetime, Level: string, Service: string, Host: string, TraceId: string, DurationMs: real,"
+                   " Status: int, Message: string, Properties: dynamic")
+        self.post("/v1/rest/mgmt", {"db": "NetDefaultDB", "csl": f".create table Logs ({columns})"})
         began = time.perf_counter()
         for table, files in (("Logs", paths), ("Teams", [teams])):
             subprocess.run([self.binary, "load", *map(str, files), "--db", "NetDefaultDB", "--table", table, "--url", self.url],
@@ -245,7 +248,7 @@ def main():
     server = None
     try:
         paths, teams = generate(folder, options.rows)
-        raw = duckdb.sql(f"SELECT sum(60 + length(Message) + length(Properties) + length(Service) + length(Host) + length(TraceId))"
+        raw = duckdb.execute(f"SELECT sum(60 + length(Message) + length(Properties) + length(Service) + length(Host) + length(TraceId))"
                          f" FROM read_parquet({[str(p) for p in paths]})").fetchone()[0]
         server = Tidewater(options.server, folder, options.memory_gb << 30)
         engines = [server, DuckDb(folder), ChDb(folder)]
@@ -257,7 +260,7 @@ def main():
         say()
         say("| query | class | Tidewater ms | DuckDB ms | chDB ms | over the fastest |")
         say("|---|---|---|---|---|---|")
-        trace = duckdb.sql(f"SELECT TraceId FROM read_parquet('{paths[-1]}') LIMIT 1 OFFSET 777").fetchone()[0]
+        trace = duckdb.execute(f"SELECT TraceId FROM read_parquet('{paths[-1]}') LIMIT 1 OFFSET 777").fetchone()[0]
         ratios, disagreements = [], []
         for query in QUERIES:
             if options.only.lower() not in query.name.lower():
