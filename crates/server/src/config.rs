@@ -109,7 +109,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("max_concurrent_requests", "0", "requests that run at once; 0 is ten per core; more wait, then get 429"),
     setting("max_connections", "4096", "open connections; more wait to be accepted"),
     setting("header_timeout_seconds", "30", "time a client has to send its headers"),
-    setting("shutdown_timeout_seconds", "30", "time that running requests have when the server stops"),
+    setting("shutdown_timeout_seconds", "10", "time that running requests have when the server stops"),
     setting("ingest_directories", "", "directories that '.ingest into' may read files from, separated by ','"),
     setting("samples_dir", "", "directory of Parquet files that go into the database 'Samples' at the first start"),
     setting("cors_origins", "*", "origins whose pages may call the server, separated by ','; '*' is any"),

@@ -154,10 +154,21 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
     drop(listener);
     tracing::info!("stopping: running requests may end");
     let patience = Duration::from_secs(config.shutdown_timeout_seconds);
-    if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
+    let mut ended = std::pin::pin!(graceful.shutdown());
+    let all_ended = tokio::select! {
+        () = &mut ended => true,
+        () = tokio::time::sleep(patience) => false,
+        // A second ctrl-c means now.
+        () = stop_signal() => false,
+    };
+    if !all_ended {
         tracing::warn!("stopping: cancelling what still runs");
     }
     app.service().shut_down();
+    if !all_ended {
+        // Cancelled requests still tell their clients so.
+        let _ = tokio::time::timeout(Duration::from_secs(2), ended).await;
+    }
     Ok(())
 }
 

@@ -88,11 +88,11 @@ pub fn refused(refusal: &Refusal, scene: &Scene) -> Response {
 /// Each fault is logged once, here: clients' at debug, ours at error.
 fn log(error: &Error, status: StatusCode, scene: &Scene) {
     let (client_request_id, activity_id) = (scene.client_request_id.as_str(), scene.activity_id.to_string());
-    let (status, code, message) = (status.as_u16(), error.code(), error.message());
+    let (status, code, detail) = (status.as_u16(), error.code(), error.message());
     if error.kind() == Kind::Internal {
-        tracing::error!(client_request_id, activity_id, status, code, message, "request failed");
+        tracing::error!(client_request_id, activity_id, status, code, detail, "request failed");
     } else {
-        tracing::debug!(client_request_id, activity_id, status, code, message, "request refused");
+        tracing::debug!(client_request_id, activity_id, status, code, detail, "request refused");
     }
 }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::Request;
 use crate::answer::ResultTable;
-use crate::context::{Context, ticks_of};
+use crate::context::{Context, MAX_TIMEOUT, ticks_of};
 use crate::error::{Error, Fault, Result};
 use crate::ingest::load::{Job, Loaded, Place, Source, prepared};
 use crate::ingest::{IngestAnswer, IngestProperties, IngestedExtent, Payload, SpooledFile, format_of};
@@ -109,8 +109,9 @@ pub async fn sources(
     for source in &sources {
         inputs.push(open(request.service, source, properties.format.as_deref())?);
     }
-    let job = job(request.context, table, inputs, properties);
+    let mut job = job(request.context, table, inputs, properties);
     if is_async {
+        job.deadline = request.context.started + MAX_TIMEOUT;
         let service = request.service.clone();
         return in_background(request, async move { service.load(job).await.map(drop) });
     }
@@ -205,6 +206,8 @@ pub async fn from_query(
         text,
     };
     if is_async {
+        let mut run = run;
+        run.context.deadline = run.context.started + MAX_TIMEOUT;
         return in_background(request, async move { run.run().await.map(drop) });
     }
     let extents = run.run().await?;
@@ -310,7 +313,8 @@ impl FromQuery {
             return Ok(Fit::New(store.new_table(database.id(), &spec)?));
         };
         if self.replace && self.properties.recreate_schema && known.schema() != schema {
-            return Ok(Fit::Altered(schema.clone(), Alteration::Columns(schema.clone())));
+            // The old columns must not go before the new data is there, and one commit cannot do both yet.
+            return Err(Error::not_served("recreate_schema over a table with other columns"));
         }
         let own = known.schema();
         let fits = |count: usize| (0..count).all(|at| own.columns[at].ty == schema.columns[at].ty);
