@@ -100,10 +100,13 @@ fn scene(caller: Caller) -> Scene {
 async fn observed(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = metrics::route(request.uri().path());
-    let caller = Caller::of(request.headers());
+    let id = request.headers().get(respond::CLIENT_REQUEST_ID).cloned();
     let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
-        Err(_) => respond::failed(&Error::internal("the request's handler panicked"), &scene(caller)),
+        Err(_) => {
+            let headers = id.into_iter().map(|id| (respond::CLIENT_REQUEST_ID, id)).collect();
+            respond::failed(&Error::internal("the request's handler panicked"), &scene(Caller::of(&headers)))
+        }
     };
     metrics::request(route, response.status(), started.elapsed());
     response
@@ -200,4 +203,27 @@ pub async fn stop_signal() {
 pub fn json(status: StatusCode, body: &serde_json::Value) -> Response {
     let headers = [(axum::http::header::CONTENT_TYPE, "application/json; charset=utf-8")];
     (status, headers, Body::from(body.to_string())).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn panics() -> Response {
+        panic!("on purpose")
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_a_500_with_a_document() {
+        let router: Router = Router::new().route("/", axum::routing::get(panics)).layer(middleware::from_fn(observed));
+        let request = Request::builder().uri("/").header("x-ms-client-request-id", "me").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()["x-ms-client-request-id"], "me");
+        let body = axum::body::to_bytes(response.into_body(), 100_000).await.unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(document["error"]["@permanent"], false);
+    }
 }

@@ -147,3 +147,70 @@ impl Stream for Parts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    fn scene() -> Scene {
+        Scene {
+            client_request_id: "me".into(),
+            activity_id: uuid::Uuid::nil(),
+            database: String::new(),
+            text: String::new(),
+            activity: "DN.RunQuery",
+        }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + std::time::Duration::from_secs(5)
+    }
+
+    #[tokio::test]
+    async fn a_task_that_dies_without_a_word_is_an_internal_error() {
+        let (sender, messages) = mpsc::channel(1);
+        drop(sender);
+        let cancel = CancellationToken::new();
+        let response = answer(messages, cancel.clone().drop_guard(), soon(), &scene()).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(cancel.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_dies_in_the_middle_breaks_the_body_off() {
+        let (sender, messages) = mpsc::channel(4);
+        assert!(sender.send(Message::First(Bytes::from_static(b"[1,"), Coding::Identity)).await.is_ok());
+        drop(sender);
+        let cancel = CancellationToken::new();
+        let response = answer(messages, cancel.clone().drop_guard(), soon(), &scene()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(axum::body::to_bytes(response.into_body(), 1000).await.is_err());
+        assert!(cancel.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_read_to_its_end_cancels_nothing() {
+        let (sender, messages) = mpsc::channel(4);
+        for message in [
+            Message::First(Bytes::from_static(b"[1"), Coding::Identity),
+            Message::Part(Bytes::from_static(b"]")),
+            Message::End,
+        ] {
+            assert!(sender.send(message).await.is_ok());
+        }
+        let cancel = CancellationToken::new();
+        let response = answer(messages, cancel.clone().drop_guard(), soon(), &scene()).await;
+        assert_eq!(axum::body::to_bytes(response.into_body(), 1000).await.unwrap(), "[1]");
+        assert!(!cancel.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_says_nothing_past_its_deadline_is_a_timeout() {
+        let (_sender, messages) = mpsc::channel::<Message>(1);
+        let past = Instant::now().checked_sub(GRACE).unwrap();
+        let response = answer(messages, CancellationToken::new().drop_guard(), past, &scene()).await;
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    }
+}

@@ -81,11 +81,44 @@ pub enum Message {
 #[derive(Debug)]
 pub struct Gone;
 
+/// A compressor under way; made when the first bytes go out, for it is dear to make.
 enum Press {
-    None,
     Gzip(GzEncoder<Vec<u8>>),
     Deflate(ZlibEncoder<Vec<u8>>),
 }
+
+impl Press {
+    fn new(coding: Coding) -> Option<Press> {
+        match coding {
+            Coding::Identity => None,
+            Coding::Gzip => Some(Press::Gzip(GzEncoder::new(Vec::new(), Compression::fast()))),
+            Coding::Deflate => Some(Press::Deflate(ZlibEncoder::new(Vec::new(), Compression::fast()))),
+        }
+    }
+
+    /// Compresses a part and gives what is ready.
+    fn push(&mut self, part: &[u8]) -> Vec<u8> {
+        match self {
+            Press::Gzip(encoder) => {
+                encoder.write_all(part).expect(IN_MEMORY);
+                std::mem::take(encoder.get_mut())
+            }
+            Press::Deflate(encoder) => {
+                encoder.write_all(part).expect(IN_MEMORY);
+                std::mem::take(encoder.get_mut())
+            }
+        }
+    }
+
+    fn finish(self) -> Vec<u8> {
+        match self {
+            Press::Gzip(encoder) => encoder.finish().expect(IN_MEMORY),
+            Press::Deflate(encoder) => encoder.finish().expect(IN_MEMORY),
+        }
+    }
+}
+
+const IN_MEMORY: &str = "writing to memory cannot fail";
 
 /// Where an encoder writes. `buffer` is written freely; [`Sink::yield_chunk`] hands it on when it is large.
 pub struct Sink {
@@ -93,7 +126,7 @@ pub struct Sink {
     pub buffer: Vec<u8>,
     sender: mpsc::Sender<Message>,
     coding: Coding,
-    press: Press,
+    press: Option<Press>,
     begun: bool,
 }
 
@@ -101,12 +134,7 @@ impl Sink {
     /// A sink and the end that its handler reads.
     pub fn new(coding: Coding) -> (Sink, mpsc::Receiver<Message>) {
         let (sender, receiver) = mpsc::channel(WAITING_CHUNKS);
-        let press = match coding {
-            Coding::Identity => Press::None,
-            Coding::Gzip => Press::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
-            Coding::Deflate => Press::Deflate(ZlibEncoder::new(Vec::new(), Compression::fast())),
-        };
-        (Sink { buffer: Vec::with_capacity(4096), sender, coding, press, begun: false }, receiver)
+        (Sink { buffer: Vec::with_capacity(4096), sender, coding, press: None, begun: false }, receiver)
     }
 
     /// Whether anything has been handed on: from then on faults are told inside the body.
@@ -130,20 +158,13 @@ impl Sink {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let part = match &mut self.press {
-            Press::None => {
-                Bytes::from(std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES + 16 * 1024)))
-            }
-            Press::Gzip(encoder) => {
-                encoder.write_all(&self.buffer).expect("writing to memory cannot fail");
-                self.buffer.clear();
-                Bytes::from(std::mem::take(encoder.get_mut()))
-            }
-            Press::Deflate(encoder) => {
-                encoder.write_all(&self.buffer).expect("writing to memory cannot fail");
-                self.buffer.clear();
-                Bytes::from(std::mem::take(encoder.get_mut()))
-            }
+        let part = if self.coding == Coding::Identity {
+            let next = Vec::with_capacity(CHUNK_BYTES + 16 * 1024);
+            Bytes::from(std::mem::replace(&mut self.buffer, next))
+        } else {
+            let part = self.pressed();
+            self.buffer.clear();
+            Bytes::from(part)
         };
         if part.is_empty() {
             return Ok(());
@@ -156,19 +177,14 @@ impl Sink {
     /// Ends the body.
     pub async fn finish(mut self) -> Result<(), Gone> {
         if !self.begun && self.buffer.len() < MIN_COMPRESSED_BYTES {
-            self.press = Press::None;
             self.coding = Coding::Identity;
         }
-        let rest = match self.press {
-            Press::None => self.buffer,
-            Press::Gzip(mut encoder) => {
-                encoder.write_all(&self.buffer).expect("writing to memory cannot fail");
-                encoder.finish().expect("writing to memory cannot fail")
-            }
-            Press::Deflate(mut encoder) => {
-                encoder.write_all(&self.buffer).expect("writing to memory cannot fail");
-                encoder.finish().expect("writing to memory cannot fail")
-            }
+        let rest = if self.coding == Coding::Identity {
+            std::mem::take(&mut self.buffer)
+        } else {
+            let mut rest = self.pressed();
+            rest.extend(self.press.take().map(Press::finish).unwrap_or_default());
+            rest
         };
         let rest = Bytes::from(rest);
         if !self.begun {
@@ -176,6 +192,16 @@ impl Sink {
         }
         self.sender.send(Message::Part(rest)).await.map_err(|_| Gone)?;
         self.sender.send(Message::End).await.map_err(|_| Gone)
+    }
+
+    fn pressed(&mut self) -> Vec<u8> {
+        if self.press.is_none() {
+            self.press = Press::new(self.coding);
+        }
+        match &mut self.press {
+            Some(press) => press.push(&self.buffer),
+            None => std::mem::take(&mut self.buffer),
+        }
     }
 
     /// Ends an answer that has not begun by an error document.
