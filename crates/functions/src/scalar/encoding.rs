@@ -15,6 +15,7 @@ use super::kernel::{Bytes16, Integers, Texts, each, each_dynamic, each_text};
 use super::punycode;
 use super::rows::{INTEGER, STRING_TO_DYNAMIC, STRING_TO_STRING, TO_STRING, refused, row};
 use crate::call::Call;
+use crate::dynamic::{Dynamic, Json};
 use crate::registry::{NameRule, Scalar};
 use crate::signature::{DYNAMIC, GUID, Returns, STRING, optional, required, sig};
 
@@ -60,7 +61,7 @@ pub const ROWS: &[Scalar] = &[
         base64_decode_toguid,
         "The guid whose 16 bytes, in .NET's order, are given in base64.",
         "base64-decode-toguid-function",
-        examples: &[("print base64_decode_toguid('JpbpECu8dUy7Pv5gbeJXAA==')", "10e99626-bc2b-754c-bb3e-fe606de25700")],
+        examples: &[("print base64_decode_toguid('JpbpECu8dUy7Pv5gbeJXAA==')", "10e99626-bc2b-4c75-bb3e-fe606de25700")],
     ),
     row!(
         "base64_encode_fromguid",
@@ -216,7 +217,9 @@ fn base64_decode_toarray(call: &Call<'_>) -> Result<ColumnarValue> {
 fn base64_encode_fromarray(call: &Call<'_>) -> Result<ColumnarValue> {
     let source = Texts::of(call, 0)?;
     each_text(call, |row, out| {
-        if let Ok(bytes) = serde_json::from_str::<Vec<u8>>(source.text(row)) {
+        let Some(elements) = Json::new(source.get(row)).array() else { return };
+        let byte = |element: Json<'_>| u8::try_from(element.number()?.exact_long()?).ok();
+        if let Some(bytes) = elements.into_iter().map(byte).collect::<Option<Vec<u8>>>() {
             BASE64.encode_string(bytes, out);
         }
     })

@@ -56,7 +56,7 @@ pub const ROWS: &[Scalar] = &[
     row!(
         "hash_md5",
         DIGEST,
-        |call| digest::<md5::Md5>(call),
+        digest::<md5::Md5>,
         "The MD5 digest of a value's text in hexadecimal; empty for an empty text.",
         "hash-md5-function",
         examples: &[("print hash_md5('World')", "f5a7924e621e84c9280a9a27e1bcb7f6")],
@@ -64,7 +64,7 @@ pub const ROWS: &[Scalar] = &[
     row!(
         "hash_sha1",
         DIGEST,
-        |call| digest::<sha1::Sha1>(call),
+        digest::<sha1::Sha1>,
         "The SHA-1 digest of a value's text in hexadecimal; empty for an empty text.",
         "hash-sha1-function",
         examples: &[("print hash_sha1('World')", "70c07ec18ef89c5309bbb0937f3a6342411e1fdd")],
@@ -72,7 +72,7 @@ pub const ROWS: &[Scalar] = &[
     row!(
         "hash_sha256",
         DIGEST,
-        |call| digest::<sha2::Sha256>(call),
+        digest::<sha2::Sha256>,
         "The SHA-256 digest of a value's text in hexadecimal; empty for an empty text.",
         "hash-sha256-function",
         examples: &[(

@@ -10,6 +10,7 @@ use tidewater_kql::value::json;
 use super::kernel::{Integers, Texts, each, each_dynamic, each_text};
 use super::rows::{INTEGER, TO_BOOL, TO_DYNAMIC, TO_LONG, TO_STRING, row};
 use crate::call::Call;
+use crate::dynamic::{Dynamic, Json};
 use crate::registry::Scalar;
 use crate::signature::{Accepts, LONG, STRING, Signature, optional, repeated, required, sig};
 
@@ -352,9 +353,7 @@ impl<T> Many<T> {
                 values.extend((self.read)(text));
                 continue;
             }
-            if let Ok(elements) = serde_json::from_str::<Vec<serde_json::Value>>(text) {
-                values.extend(elements.iter().filter_map(|element| (self.read)(element.as_str()?)));
-            }
+            values.extend(Json::new(Some(text)).elements().filter_map(|element| (self.read)(&element.string()?)));
         }
         values
     }

@@ -123,7 +123,7 @@ impl Numbers {
 /// The whole part; `None` for NaN and beyond the range.
 pub fn long_of_real(value: f64) -> Option<i64> {
     // 2^63 itself is not a long, and the next real below it is.
-    (value >= -9_223_372_036_854_775_808.0 && value < 9_223_372_036_854_775_808.0).then_some(value as i64)
+    (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value).then_some(value as i64)
 }
 
 /// One result per row from the first argument's long, datetime or timespan; null gives null.
