@@ -1,5 +1,7 @@
 //! Formats over real bytes: what is decoded, what is counted, what is refused.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
 use std::io::Write;
 
 use arrow::array::AsArray;

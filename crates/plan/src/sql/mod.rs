@@ -283,6 +283,8 @@ pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionConte
         };
         match scope.table(&name) {
             Some(handle) => handles.push(handle),
+            // A call such as generate_series(1, 10) stands where a table does.
+            None if name.database.is_none() && base.table_functions().contains_key(&name.table.to_lowercase()) => {}
             None => return Err(SqlFault::new(UNKNOWN_TABLE, format!("the table '{reference}' does not exist"))),
         }
     }

@@ -1,3 +1,7 @@
 //! Integration tests of the planner, in one binary.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod exec;
 mod lower;
+mod support;

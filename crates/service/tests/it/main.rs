@@ -1,5 +1,7 @@
 //! Tests of the service without HTTP.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
 mod cases;
 
 use std::path::Path;
