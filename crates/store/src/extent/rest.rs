@@ -169,7 +169,7 @@ impl Decoding {
         };
         match self {
             Decoding::DateTime => decode_datetime(first, arrays.get(1)),
-            Decoding::Guid => decode_bytes(first, guid::parse),
+            Decoding::Guid => decode_bytes(first, |text| parse_written_guid(text).or_else(|| guid::parse(text))),
             Decoding::Decimal => decode_bytes(first, |text| Decimal::parse(text).map(Decimal::bytes)),
             Decoding::Text { fill } => {
                 let text = match first.data_type() {
@@ -204,6 +204,32 @@ fn decode_datetime(micros: &ArrayRef, digits: Option<&ArrayRef>) -> Result<Array
         })
         .collect();
     Ok(Arc::new(Int64Array::new(ScalarBuffer::from(values), micros.nulls().cloned())))
+}
+
+/// A guid in the form we write, much faster than in every form that is allowed.
+fn parse_written_guid(text: &str) -> Option<[u8; 16]> {
+    const INVALID: u8 = 0xff;
+    const HEX: [u8; 256] = {
+        let mut table = [INVALID; 256];
+        let mut digit = 0;
+        while digit < 16 {
+            table[b"0123456789abcdef"[digit] as usize] = digit as u8;
+            digit += 1;
+        }
+        table
+    };
+    /// Where each byte's two digits stand.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let text = <&[u8; 36]>::try_from(text.as_bytes()).ok()?;
+    let mut bytes = [0; 16];
+    let mut seen = 0;
+    for (byte, place) in bytes.iter_mut().zip(PLACES) {
+        let (high, low) = (HEX[text[place] as usize], HEX[text[place + 1] as usize]);
+        seen |= high | low;
+        *byte = high << 4 | low & 0xf;
+    }
+    let hyphens = text[8] == b'-' && text[13] == b'-' && text[18] == b'-' && text[23] == b'-';
+    (hyphens && seen < 16).then_some(bytes)
 }
 
 fn decode_bytes(array: &ArrayRef, parse: impl Fn(&str) -> Option<[u8; 16]>) -> Result<ArrayRef, ArrowError> {
@@ -301,6 +327,22 @@ mod tests {
         builder.append_null();
         let array: ArrayRef = Arc::new(builder.finish());
         assert_eq!(&roundtrip(KqlType::Decimal, Decoding::Decimal, Arc::clone(&array), false), &array);
+    }
+
+    #[test]
+    fn both_readers_of_guids_agree() {
+        let mut state = 88_172_645_463_325_252_u64;
+        for _ in 0..1000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let bytes = (u128::from(state) << 64 | u128::from(state.rotate_left(17))).to_be_bytes();
+            assert_eq!(parse_written_guid(&guid::to_text(&bytes)), Some(bytes));
+        }
+        for text in ["", "0", "G1234567-89ab-cdef-0123-456789abcdef", "01234567089ab-cdef-0123-456789abcdef"] {
+            assert_eq!(parse_written_guid(text), None, "{text}");
+        }
+        assert_eq!(parse_written_guid("01234567-89AB-CDEF-0123-456789ABCDEF"), None);
     }
 
     #[test]

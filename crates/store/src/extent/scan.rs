@@ -173,7 +173,7 @@ impl TableProvider for ExtentTable {
     }
 }
 
-/// Keeps as many of the newest extents as give `limit` rows: without an order any rows will do.
+/// Keeps as many extents as give `limit` rows: without an order any rows will do.
 fn truncate(extents: &mut Vec<Arc<Extent>>, limit: usize) {
     let mut rows = 0;
     let needed = extents.iter().position(|extent| {

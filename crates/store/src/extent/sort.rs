@@ -1,41 +1,55 @@
-//! Sorting of a buffered chunk by the table's time column.
+//! Sorting of a buffered chunk by the table's time column, newest first.
 //!
-//! Data that arrives in order, which is the usual case, is only checked. Anything else is sorted chunk by chunk,
-//! a chunk becoming a row group: so pages and row groups of every file have narrow time ranges, and memory stays
-//! bounded by the chunk.
+//! A chunk becomes a row group, so pages and row groups of every file have narrow time ranges while memory stays
+//! bounded by the chunk. Newest first, because that is how logs are asked for: a query for the last rows has its final
+//! threshold after the first batch instead of raising it with every batch (measured: half the processor time).
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::interleave_record_batch;
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{interleave_record_batch, take_record_batch};
 use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 
 /// Rows of the batches a sorted chunk is cut into: small enough that gathering them costs little memory.
 const OUTPUT_ROWS: usize = 64 * 1024;
 
-/// Gives the rows of `batches` in ascending order of the int64 column at `column` to `write`; nulls come first,
-/// equal values keep their order.
-pub(crate) fn in_order<E: From<ArrowError>>(
+/// Gives the rows of `batches` in descending order of the int64 column at `column` to `write`; nulls come last.
+pub(crate) fn newest_first<E: From<ArrowError>>(
     batches: Vec<RecordBatch>,
     column: usize,
     mut write: impl FnMut(RecordBatch) -> Result<(), E>,
 ) -> Result<(), E> {
-    if is_sorted(&batches, column) {
-        return batches.into_iter().try_for_each(write);
+    match order_of(&batches, column) {
+        Order::Descending => batches.into_iter().try_for_each(write),
+        // How data usually arrives: each batch is turned round, which is cheaper than a sort.
+        Order::Ascending => batches.into_iter().rev().try_for_each(|batch| {
+            let rows = u32::try_from(batch.num_rows()).map_err(|_| too_many())?;
+            write(take_record_batch(&batch, &UInt32Array::from_iter_values((0..rows).rev()))?)
+        }),
+        Order::None => sorted(&batches, column, write),
     }
+}
+
+fn too_many() -> ArrowError {
+    ArrowError::InvalidArgumentError("a batch has more than 2^32 rows".into())
+}
+
+fn sorted<E: From<ArrowError>>(
+    batches: &[RecordBatch],
+    column: usize,
+    mut write: impl FnMut(RecordBatch) -> Result<(), E>,
+) -> Result<(), E> {
     let rows = batches.iter().map(RecordBatch::num_rows).sum();
     let mut order: Vec<(i64, u32, u32)> = Vec::with_capacity(rows);
     for (index, batch) in batches.iter().enumerate() {
         let keys = batch.column(column).as_primitive::<Int64Type>();
-        let index = index as u32;
+        let index = u32::try_from(index).map_err(|_| too_many())?;
+        u32::try_from(batch.num_rows()).map_err(|_| too_many())?;
         match keys.nulls() {
-            None => order.extend(keys.values().iter().enumerate().map(|(row, key)| (*key, index, row as u32))),
-            Some(_) => {
-                order.extend(keys.iter().enumerate().map(|(row, key)| (key.unwrap_or(i64::MIN), index, row as u32)));
-            }
+            None => order.extend(keys.values().iter().zip(0..).map(|(key, row)| (*key, index, row))),
+            Some(_) => order.extend(keys.iter().zip(0..).map(|(key, row)| (key.unwrap_or(i64::MIN), index, row))),
         }
     }
-    // Batch and row are part of the key, so an unstable sort keeps the order of equal times.
-    order.sort_unstable();
+    order.sort_unstable_by(|one, other| other.cmp(one));
     let references: Vec<&RecordBatch> = batches.iter().collect();
     let mut indices: Vec<(usize, usize)> = Vec::with_capacity(OUTPUT_ROWS.min(rows));
     for part in order.chunks(OUTPUT_ROWS) {
@@ -46,26 +60,36 @@ pub(crate) fn in_order<E: From<ArrowError>>(
     Ok(())
 }
 
-fn is_sorted(batches: &[RecordBatch], column: usize) -> bool {
-    let mut last = i64::MIN;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Ascending,
+    Descending,
+    None,
+}
+
+/// The order of all rows, nulls below everything.
+fn order_of(batches: &[RecordBatch], column: usize) -> Order {
+    let (mut ascending, mut descending) = (true, true);
+    let mut last: Option<i64> = None;
     for batch in batches {
         let keys = batch.column(column).as_primitive::<Int64Type>();
-        let (sorted, end) = match keys.nulls() {
-            None => (keys.values().is_sorted(), keys.values().first().copied().zip(keys.values().last().copied())),
-            Some(_) => {
-                let key = |row: usize| if keys.is_null(row) { i64::MIN } else { keys.value(row) };
-                let rows = keys.len();
-                let sorted = (1..rows).all(|row| key(row - 1) <= key(row));
-                (sorted, (rows > 0).then(|| (key(0), key(rows - 1))))
+        let mut see = |key: i64| {
+            if let Some(last) = last {
+                ascending &= last <= key;
+                descending &= last >= key;
             }
+            last = Some(key);
+            ascending || descending
         };
-        let Some((first, end)) = end else { continue };
-        if !sorted || first < last {
-            return false;
+        let goes_on = match keys.nulls() {
+            None => keys.values().iter().all(|key| see(*key)),
+            Some(_) => keys.iter().all(|key| see(key.unwrap_or(i64::MIN))),
+        };
+        if !goes_on {
+            return Order::None;
         }
-        last = end;
     }
-    true
+    if descending { Order::Descending } else { Order::Ascending }
 }
 
 #[cfg(test)]
@@ -73,7 +97,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, Int32Array, Int64Array};
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 
     use super::*;
 
@@ -83,29 +107,25 @@ mod tests {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
     }
 
-    #[test]
-    fn rows_come_out_by_time_and_ties_keep_their_order() {
-        let batches =
-            vec![batch(vec![Some(5), None, Some(1)], vec![0, 1, 2]), batch(vec![Some(5), Some(1)], vec![3, 4])];
+    fn tags(batches: Vec<RecordBatch>) -> Vec<i32> {
         let mut seen = vec![];
-        in_order::<ArrowError>(batches, 0, |batch| {
-            seen.extend(batch.column(1).as_primitive::<arrow::datatypes::Int32Type>().values().iter().copied());
+        newest_first::<ArrowError>(batches, 0, |batch| {
+            seen.extend(batch.column(1).as_primitive::<Int32Type>().values().iter().copied());
             Ok(())
         })
         .unwrap();
-        assert_eq!(seen, vec![1, 2, 4, 0, 3]);
+        seen
     }
 
     #[test]
-    fn sorted_batches_pass_through_untouched() {
-        let batches =
-            vec![batch(vec![None, Some(1)], vec![0, 1]), batch(vec![], vec![]), batch(vec![Some(1)], vec![2])];
-        let mut count = 0;
-        in_order::<ArrowError>(batches, 0, |_| {
-            count += 1;
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(count, 3);
+    fn rows_come_out_newest_first_and_nulls_last() {
+        let mixed = vec![batch(vec![Some(5), None, Some(1)], vec![0, 1, 2]), batch(vec![Some(5), Some(1)], vec![3, 4])];
+        assert_eq!(tags(mixed), [3, 0, 4, 2, 1]);
+        let ascending = vec![batch(vec![None, Some(1)], vec![0, 1]), batch(vec![Some(1), Some(2)], vec![2, 3])];
+        assert_eq!(tags(ascending), [3, 2, 1, 0]);
+        let descending =
+            vec![batch(vec![Some(3), Some(1)], vec![0, 1]), batch(vec![], vec![]), batch(vec![None], vec![2])];
+        assert_eq!(tags(descending), [0, 1, 2]);
+        assert_eq!(tags(vec![]), [0; 0]);
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn sweep(layout: &Layout, snapshot: &Snapshot) -> Result<()> {
         tables.insert(table.id());
         named.extend(table.extents().iter().map(|extent| extent.file().path()));
     }
+    let mut missing = named.clone();
     let mut swept = 0;
     for (database, database_path) in directories(&layout.databases())? {
         if DatabaseId::parse(&database).is_none() {
@@ -27,6 +28,7 @@ pub(crate) fn sweep(layout: &Layout, snapshot: &Snapshot) -> Result<()> {
         for (table, table_path) in directories(&database_path)? {
             let Some(table) = TableId::parse(&table) else { continue };
             for path in files_of(&table_path)? {
+                missing.remove(path.as_path());
                 let ours = path.file_name().and_then(|name| name.to_str()).is_some_and(files::is_data_file);
                 if ours && !named.contains(path.as_path()) {
                     files::remove_file(&path)?;
@@ -40,6 +42,10 @@ pub(crate) fn sweep(layout: &Layout, snapshot: &Snapshot) -> Result<()> {
         }
         // Empty only when its last table went.
         let _ = fs::remove_dir(&database_path);
+    }
+    for path in missing {
+        // Queries of its table fail on it; everything else works.
+        tracing::error!(path = %path.display(), "a data file that the catalog names is not there");
     }
     if swept > 0 {
         tracing::info!(files = swept, "swept data files that no commit names");
