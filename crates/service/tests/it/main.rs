@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod cases;
+mod reference;
 
 use std::path::Path;
 
