@@ -77,6 +77,8 @@ pub const SCALAR_EXPECTED: &str = "SEM0085";
 pub const AGGREGATE_MISPLACED: &str = "SEM0237";
 /// Join key problems.
 pub const JOIN_KEY: &str = "SEM0201";
+/// A value of a row where none is: inside `toscalar()` and its like.
+pub const ROW_SCOPE: &str = "CRT0018";
 /// A value that the type of the parameter does not hold.
 pub const PARAMETER_VALUE: &str = "SEM0025";
 /// A documented feature that this server does not serve yet.

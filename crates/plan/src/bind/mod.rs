@@ -66,7 +66,7 @@ pub const MAX_EXPRESSION_DEPTH: usize = 1_000;
 /// Calls of user functions inside each other.
 pub const MAX_CALL_DEPTH: usize = 64;
 /// Expressions and relations made in one pass, function expansion included.
-pub const MAX_NODES: usize = 2_000_000;
+pub const MAX_NODES: usize = 1_000_000;
 /// Diagnostics reported at once.
 pub const MAX_DIAGNOSTICS: usize = 20;
 /// Columns of one relation.
@@ -189,7 +189,11 @@ impl<'a> Binder<'a> {
 
     /// Counts nodes made; fails when a query grows without bound (functions and lets that double at each use).
     pub fn spend(&mut self, nodes: usize, span: Span) -> Bound<()> {
+        let was_spent = self.nodes > MAX_NODES;
         self.nodes += nodes;
+        if was_spent {
+            return Err(Stopped);
+        }
         if self.nodes > MAX_NODES {
             return self.fail(
                 diagnostic::GENERAL,
@@ -423,6 +427,29 @@ fn waits(rel: &Arc<Rel>) -> bool {
         waiting.extend(inputs(&rel.op));
     }
     false
+}
+
+/// Whether a relation reads only columns that stand inside it, and none of a row of its caller.
+pub(crate) fn is_closed(rel: &Arc<Rel>) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    let (mut made, mut read) = (std::collections::HashSet::new(), std::collections::HashSet::new());
+    let mut waiting = vec![rel];
+    while let Some(rel) = waiting.pop() {
+        if !seen.insert(Arc::as_ptr(rel)) {
+            continue;
+        }
+        made.extend(rel.columns.iter().map(|column| column.id));
+        for expr in expressions(&rel.op) {
+            expr.any(|node| {
+                if let BExprKind::Column(id) = node.kind {
+                    read.insert(id);
+                }
+                false
+            });
+        }
+        waiting.extend(inputs(&rel.op));
+    }
+    read.is_subset(&made)
 }
 
 /// (serialized, sorted) of an operator's result. Source: window-functions page.

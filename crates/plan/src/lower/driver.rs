@@ -15,11 +15,11 @@ use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use tidewater_functions::dynamic::{Dynamic, Json, Kind};
 use tidewater_kql::ast::Script;
-use tidewater_kql::diagnostic::SYNTAX;
+use tidewater_kql::diagnostic::ROW_SCOPE;
 use tidewater_kql::{Column, Diagnostic, KqlType, Span};
 
 use super::{Evaluator, lower_query, lower_relation};
-use crate::bind::bind_query;
+use crate::bind::{bind_query, is_closed};
 use crate::bound::{BindOutcome, Constant, Known, Need, NeedWhat, Rel, RelOp};
 use crate::catalog::CatalogView;
 use crate::session::execution_plan;
@@ -57,15 +57,14 @@ pub async fn plan_script(
         let outcome = bind_query(script, view, context, &Evaluator, &known)
             .map_err(|diagnostics| PlanError::Diagnostics { text: text.to_string(), diagnostics })?;
         match outcome {
-            BindOutcome::Done(query) if query.results.is_empty() => {
-                let span = Span::new(0, text.len());
-                let message = "the query has no tabular expression statement: nothing to answer with";
-                let diagnostics = vec![Diagnostic::new(SYNTAX, span, message)];
-                return Err(PlanError::Diagnostics { text: text.to_string(), diagnostics });
-            }
             BindOutcome::Done(query) => return Ok(lower_query(&query, context.seed)?),
             BindOutcome::Needs(needs) => {
                 for need in needs {
+                    if !is_closed(&need.rel) {
+                        let message = "a subquery that is computed once, such as toscalar(), cannot read a value of the row it stands in";
+                        let diagnostics = vec![Diagnostic::new(ROW_SCOPE, Span::new(0, text.len()), message)];
+                        return Err(PlanError::Diagnostics { text: text.to_string(), diagnostics });
+                    }
                     let value = answer(&need, context.seed, session).await?;
                     known.insert(need.key, value);
                 }
