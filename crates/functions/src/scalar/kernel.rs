@@ -318,18 +318,32 @@ pub enum Piece {
     Part(Range<usize>),
     /// A new text.
     Text(String),
+    /// The text that was appended to the buffer (`each_piece_or_new` only).
+    New,
     /// Null.
     Null,
 }
 
 /// Strings cut from a source argument: the result points into the source's buffers.
 pub fn each_piece(call: &Call<'_>, source: &Texts, mut f: impl FnMut(usize, &str) -> Piece) -> Result<ColumnarValue> {
+    each_piece_or_new(call, source, |row, text, _| f(row, text))
+}
+
+/// Strings that are parts of a source argument's or new: the closure may append to an empty buffer instead.
+pub fn each_piece_or_new(
+    call: &Call<'_>,
+    source: &Texts,
+    mut f: impl FnMut(usize, &str, &mut String) -> Piece,
+) -> Result<ColumnarValue> {
     let rows = rows(call);
     let mut builder = TextBuilder::over(source, rows);
+    let mut new = String::new();
     for row in 0..rows {
-        match f(row, source.text(row)) {
+        new.clear();
+        match f(row, source.text(row), &mut new) {
             Piece::Part(range) => builder.push_part(source, row, range),
             Piece::Text(text) => builder.push(&text),
+            Piece::New => builder.push(&new),
             Piece::Null => builder.push_null(),
         }
     }

@@ -5,4 +5,8 @@
 
 mod agree;
 mod evaluate;
+mod examples;
 mod operators;
+mod words;
+mod recorded;
+mod registry;
