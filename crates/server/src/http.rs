@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tidewater_service::Error;
+use tidewater_service::{Error, Fault};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -49,6 +49,7 @@ pub fn router(app: App) -> Router {
         .merge(queries::routes())
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(app.clone(), own_or_allowed_origin))
         .layer(middleware::from_fn(observed))
         .layer(cors)
         .with_state(app)
@@ -70,6 +71,22 @@ fn cors(origins: &[String]) -> CorsLayer {
             HeaderName::from_static("x-request-id"),
         ])
         .max_age(Duration::from_secs(3600))
+}
+
+/// Refuses pages of other origins unless the settings allow them: a browser sends simple requests of any page
+/// here, and only hides the answer from it.
+async fn own_or_allowed_origin(State(app): State<App>, request: Request, next: Next) -> Response {
+    let allowed = &app.config().cors_origins;
+    let Some(origin) = request.headers().get(header::ORIGIN) else { return next.run(request).await };
+    let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_own = origin.split_once("://").is_some_and(|(_, own)| !host.is_empty() && own.eq_ignore_ascii_case(host));
+    if is_own || allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(&origin)) {
+        return next.run(request).await;
+    }
+    let error =
+        Error::new(Fault::Forbidden, format!("pages of '{origin}' may not call this server (setting 'cors_origins')"));
+    respond::failed(&error, &scene(Caller::of(request.headers())))
 }
 
 async fn missing(request: Request) -> Response {

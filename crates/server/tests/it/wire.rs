@@ -185,6 +185,19 @@ async fn other_origins_may_call_and_read_the_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_settings_can_name_the_origins_that_may_call() {
+    let server = start_with(|config| config.cors_origins = vec!["http://ui.example".into()]).await;
+    let own = server.url.clone();
+    for (origin, expected) in
+        [("http://ui.example", 200), (own.as_str(), 200), ("http://evil.example", 403), ("null", 403)]
+    {
+        let request = server.client.post(format!("{}/v1/rest/mgmt", server.url)).header("origin", origin);
+        let response = request.json(&json!({"csl": ".show version"})).send().await.unwrap();
+        assert_eq!(response.status(), expected, "{origin}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_small_endpoints_answer() {
     let server = start().await;
     let get = async |path: &str| {
