@@ -93,6 +93,12 @@ impl Binder<'_> {
         span: Span,
     ) -> Bound<BExpr> {
         let operand = self.one(name, arguments, row, span)?;
+        if matches!(to, KqlType::Dynamic | KqlType::Guid)
+            && ![KqlType::String, KqlType::Dynamic, to].contains(&operand.ty)
+        {
+            let message = format!("{name}(): the argument must be string or dynamic, but this is {}", operand.ty);
+            return self.fail(diagnostic::ARGUMENT_TYPE, span, message);
+        }
         Ok(self.convert(operand, to))
     }
 

@@ -12,6 +12,9 @@ use crate::bind::source::Tabular;
 use crate::bind::{Binder, Bound, MAX_CALL_DEPTH, Stopped};
 use crate::bound::{BExpr, Constant, Rel, RelOp};
 
+/// What the expansion of a call counts beside the nodes of its body.
+const CALL_COST: usize = 20;
+
 /// What a function gives.
 pub(crate) enum AnyValue {
     Scalar(BExpr),
@@ -115,6 +118,7 @@ impl Binder<'_> {
             let message = format!("function '{}' calls itself, which is not allowed", function.name);
             return self.fail("SEM0057", span, message);
         }
+        self.spend(CALL_COST, span)?;
         let bindings = self.bind_arguments(function, arguments, input, row, span)?;
         let outer_database = std::mem::replace(&mut self.database, function.database.clone());
         let outer_foreign = self.foreign.clone();
@@ -204,6 +208,9 @@ impl Binder<'_> {
                     return self.wrong_count(function, arguments.len() + usize::from(has_input), span);
                 }
             }
+        }
+        if failed {
+            return Err(Stopped);
         }
         let mut input = input;
         let mut bindings = Vec::with_capacity(parameters.len());

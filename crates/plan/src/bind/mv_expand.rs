@@ -149,6 +149,8 @@ impl Binder<'_> {
         inner_items.push(BExpr::column(&right_number));
         let inner = self.rel(RelOp::Project { input: expanded, items: inner_items }, inner_columns, span)?;
         let source = self.columns_only(&inner, &visible.columns, span)?;
+        // The elements stand in the order of their array, so window functions may be used on them.
+        let source = Arc::new(Rel { is_serialized: true, ..(*source).clone() });
         let body = self.operators(Tabular::of(source), &on.operators)?;
         self.not_branched(&body, span)?;
         // Columns that are expanded in place come from the body only.

@@ -29,6 +29,8 @@ pub(crate) struct NameTable {
     /// Explicit names of columns still to come: suffixes keep out of their way.
     later: HashMap<String, usize>,
     nameless: usize,
+    /// The last suffix tried for a name, so that many equal names stay cheap.
+    suffixes: HashMap<String, usize>,
 }
 
 /// An explicit name was used twice.
@@ -71,10 +73,13 @@ impl NameTable {
     /// The name itself, or with the first suffix 1, 2, ... that makes it free.
     fn free(&mut self, base: &str) -> String {
         let mut name = base.to_string();
-        let mut suffix = 0;
-        while self.used.contains(&name) || (suffix > 0 && self.later.get(&name).is_some_and(|count| *count > 0)) {
-            suffix += 1;
-            name = format!("{base}{suffix}");
+        if self.used.contains(base) {
+            let mut suffix = self.suffixes.get(base).copied().unwrap_or(0);
+            while self.used.contains(&name) || self.later.get(&name).is_some_and(|count| *count > 0) {
+                suffix += 1;
+                name = format!("{base}{suffix}");
+            }
+            self.suffixes.insert(base.to_string(), suffix);
         }
         self.used.insert(name.clone());
         name

@@ -15,8 +15,8 @@ use crate::bound::{BoundResult, Rel, RelOp, Value};
 #[derive(Clone, Debug)]
 pub(crate) struct Tabular {
     pub rel: Arc<Rel>,
-    /// Database and name, when this is a table itself.
-    pub table: Option<(String, String)>,
+    /// Database and name, when this is a table itself; a `view` has a name only.
+    pub table: Option<(Option<String>, String)>,
     /// The result's name.
     pub name: Option<String>,
     /// From `render`.
@@ -232,7 +232,7 @@ impl Binder<'_> {
         let columns =
             table.schema.columns.iter().map(|column| self.fresh_column(&column.name, column.ty)).collect::<Vec<_>>();
         let projection = (0..columns.len()).collect();
-        let named = (table.database.clone(), table.name.clone());
+        let named = (Some(table.database.clone()), table.name.clone());
         let rel = self.rel(RelOp::Table { table, projection }, columns, span)?;
         Ok(Tabular { name: Some(named.1.clone()), table: Some(named), ..Tabular::of(rel) })
     }
@@ -244,7 +244,10 @@ impl Binder<'_> {
         span: Span,
     ) -> Bound<Tabular> {
         match self.invoke_function(function, arguments, None, &mut Row::none(), span)? {
-            AnyValue::Table(tabular) => Ok(Tabular { name: None, table: None, visualization: None, ..tabular }),
+            AnyValue::Table(tabular) => {
+                let table = function.lambda.is_view.then(|| (None, function.name.clone()));
+                Ok(Tabular { name: None, table, visualization: None, ..tabular })
+            }
             AnyValue::Scalar(_) => self.table_expected(span),
         }
     }

@@ -17,8 +17,8 @@ use crate::bound::{BExpr, Constant, Rel, RelOp};
 /// An input and the label that `withsource` shows.
 pub(crate) struct Input {
     pub rel: Arc<Rel>,
-    /// Database and name of a bare table.
-    pub table: Option<(String, String)>,
+    /// Database and name of a bare table; a `view` has no database.
+    pub table: Option<(Option<String>, String)>,
 }
 
 impl Binder<'_> {
@@ -108,7 +108,7 @@ impl Binder<'_> {
                 {
                     let reference = Expr { kind: ExprKind::Name(tidewater_kql::ast::Name { text: name, span }), span };
                     let tabular = self.single_table(&reference)?;
-                    inputs.push(Input { rel: tabular.rel, table: None });
+                    inputs.push(Input { rel: tabular.rel, table: tabular.table });
                 }
             }
         }
@@ -159,13 +159,14 @@ impl Binder<'_> {
     /// A bare table shows its name, everything else `union_argN`; with another database involved tables are qualified.
     fn labels(&self, inputs: &[Input], label: &str) -> Vec<String> {
         let current = self.view.current_database();
-        let qualified =
-            inputs.iter().any(|input| input.table.as_ref().is_some_and(|(database, _)| database != current));
+        let is_foreign =
+            |(database, _): &(Option<String>, String)| database.as_ref().is_some_and(|database| database != current);
+        let qualified = inputs.iter().any(|input| input.table.as_ref().is_some_and(is_foreign));
         inputs
             .iter()
             .enumerate()
             .map(|(position, input)| match &input.table {
-                Some((database, name)) if qualified => format!("database(\"{database}\").{name}"),
+                Some((Some(database), name)) if qualified => format!("database(\"{database}\").{name}"),
                 Some((_, name)) => name.clone(),
                 None => format!("{label}{position}"),
             })
@@ -194,16 +195,18 @@ fn grouped_columns(inputs: &[Input], source: Option<&str>, is_inner: bool) -> Ve
         order.retain(|name| occurrences[name] == inputs.len());
     }
     let single = |name: &String| types[name].len() == 1 && source != Some(name.as_str());
-    // Names that stay as they are come first when a split name collides with one written later.
-    let mut table = NameTable::expecting(Vec::new());
+    // Names that stay as they are keep out the split ones, wherever they stand.
+    let mut table = NameTable::default();
     if let Some(source) = source {
         table.reserve(source);
+    }
+    for name in order.iter().filter(|name| single(name)) {
+        table.reserve(name);
     }
     let mut columns = Vec::new();
     for name in &order {
         if single(name) {
-            let given = table.give(&Wanted::Automatic(name.clone()), |_| false).unwrap_or_else(|name| name.0);
-            columns.push((given, name.clone(), types[name][0]));
+            columns.push((name.clone(), name.clone(), types[name][0]));
             continue;
         }
         for ty in &types[name] {

@@ -110,7 +110,6 @@ impl Binder<'_> {
             }
             WindowName::Cumsum => {
                 let (value, span) = first.ok_or(crate::bind::Stopped)?;
-                let value = if value.ty == KqlType::Dynamic { self.convert(value, KqlType::Real) } else { value };
                 if !value.ty.is_numeric() && value.ty != KqlType::TimeSpan {
                     let message =
                         format!("{name}(): the argument must be a number or timespan, but this is {}", value.ty);
@@ -119,7 +118,11 @@ impl Binder<'_> {
                 WindowFunction::Cumsum { value, restart: self.restart(second)? }
             }
             WindowName::RankDense | WindowName::RankMin => {
-                let (value, _) = first.ok_or(crate::bind::Stopped)?;
+                let (value, span) = first.ok_or(crate::bind::Stopped)?;
+                if value.ty == KqlType::Dynamic {
+                    let message = format!("{name}() cannot rank a dynamic value: cast it first");
+                    return self.fail(diagnostic::ARGUMENT_TYPE, span, message);
+                }
                 let restart = self.restart(second)?;
                 match function {
                     WindowName::RankDense => WindowFunction::RankDense { value, restart },

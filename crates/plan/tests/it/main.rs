@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
+mod bind;
 mod exec;
 mod lower;
 mod support;
