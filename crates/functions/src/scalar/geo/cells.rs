@@ -39,7 +39,7 @@ fn optional(call: &Call<'_>, position: usize) -> Result<Option<Numbers>> {
     if position < call.args.len() { Ok(Some(Numbers::of(call, position)?)) } else { Ok(None) }
 }
 
-fn write_tokens(tokens: impl Iterator<Item = String>, out: &mut Vec<u8>) {
+pub(super) fn write_tokens(tokens: impl Iterator<Item = String>, out: &mut Vec<u8>) {
     let mut array = ArrayWriter::new(out);
     tokens.for_each(|token| array.string(&token));
     array.close();
@@ -109,6 +109,11 @@ fn h3_cell(text: &str) -> Option<CellIndex> {
     text.parse().ok()
 }
 
+/// The resolution of an argument that may be absent; `None` for null and what is out of range.
+pub(super) fn h3_resolution(levels: &Option<Numbers>, row: usize) -> Option<Resolution> {
+    levels.as_ref().map_or(Some(DEFAULT_H3_RESOLUTION), |levels| levels.long(row)).and_then(resolution)
+}
+
 fn resolution(level: i64) -> Option<Resolution> {
     u8::try_from(level).ok().and_then(|level| Resolution::try_from(level).ok())
 }
@@ -121,9 +126,8 @@ fn degrees(point: LatLng) -> (f64, f64) {
 pub fn h3_of_point(call: &Call<'_>) -> Result<ColumnarValue> {
     let (points, levels) = (Positions::of(call, 0)?, optional(call, 2)?);
     each_written(call, |row, out| {
-        let level = levels.as_ref().map_or(Some(DEFAULT_H3_RESOLUTION), |levels| levels.long(row));
         let cell =
-            points.degrees(row).zip(level.and_then(resolution)).and_then(|((longitude, latitude), resolution)| {
+            points.degrees(row).zip(h3_resolution(&levels, row)).and_then(|((longitude, latitude), resolution)| {
                 Some(LatLng::new(latitude, longitude).ok()?.to_cell(resolution))
             });
         if let Some(cell) = cell {

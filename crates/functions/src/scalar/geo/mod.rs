@@ -8,6 +8,7 @@ mod cells;
 mod covering;
 mod densify;
 mod geohash;
+mod h3_covering;
 mod lines;
 mod points;
 mod polygons;
@@ -135,6 +136,9 @@ pub const ROWS: &[Scalar] = &[
     row!("geo_polygon_to_s2cells", &[sig(&[POLYGON, LEVEL, RADIUS], TO_DYNAMIC)], covering::of_polygon,
         "S2 cells of one level that cover a polygon.", "geo-polygon-to-s2cells-function"),
 
+    row!("geo_polygon_to_h3cells", &[sig(&[POLYGON, optional("resolution", WHOLE), RADIUS], TO_DYNAMIC)], h3_covering::of_polygon,
+        "H3 cells of one resolution whose centres are in a polygon.", "geo-polygon-to-h3cells-function"),
+
     row!("geo_point_to_geohash", &[sig(&[LONGITUDE, LATITUDE, optional("accuracy", WHOLE)], TO_STRING)], geohash::of_point,
         "Geohash of a position.", "geo-point-to-geohash-function"),
     row!("geo_geohash_to_central_point", CELL_TO_DYNAMIC, geohash::center,
@@ -192,8 +196,6 @@ pub const ROWS: &[Scalar] = &[
         "Polygon around a line.", "geo-line-buffer-function"),
     refused!("geo_polygon_buffer", "the points of a buffer's border are not documented",
         "Polygon around a polygon.", "geo-polygon-buffer-function"),
-    refused!("geo_polygon_to_h3cells", "which cells at the border count is not documented",
-        "H3 cells that cover a polygon.", "geo-polygon-to-h3cells-function"),
     refused!("geo_info_from_ip_address", "it needs a database of addresses",
         "Country, city and position of an address.", "geo-info-from-ip-address-function"),
 ];
