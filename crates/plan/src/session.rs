@@ -15,7 +15,8 @@ use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 
-use crate::exec::KqlQueryPlanner;
+use crate::exec::guard::with_stack_for;
+use crate::exec::{KqlQueryPlanner, depth};
 
 /// Rows in a batch.
 pub const BATCH_ROWS: usize = 8192;
@@ -83,7 +84,7 @@ pub async fn execution_plan(session: &SessionContext, plan: &LogicalPlan) -> Res
     if let Some(plan) = crate::exec::output::trivial(plan)? {
         return Ok(plan);
     }
-    session.state().create_physical_plan(plan).await
+    with_stack_for(depth(plan), session.state().create_physical_plan(plan)).await
 }
 
 fn config(options: &SessionOptions) -> SessionConfig {

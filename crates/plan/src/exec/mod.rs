@@ -5,6 +5,7 @@
 
 mod cells;
 pub mod dedupe;
+pub mod guard;
 pub mod mv_expand;
 pub mod ordered_aggregate;
 pub mod output;
@@ -64,8 +65,19 @@ impl std::fmt::Debug for KqlQueryPlanner {
 #[async_trait]
 impl QueryPlanner for KqlQueryPlanner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        self.planner.create_physical_plan(plan, session).await
+        guard::with_stack_for(depth(plan), self.planner.create_physical_plan(plan, session)).await
     }
+}
+
+/// Operators on the longest way down a plan.
+pub fn depth(plan: &LogicalPlan) -> usize {
+    let mut deepest = 0;
+    let mut waiting = vec![(plan, 1)];
+    while let Some((plan, depth)) = waiting.pop() {
+        deepest = deepest.max(depth);
+        waiting.extend(plan.inputs().into_iter().map(|input| (input, depth + 1)));
+    }
+    deepest
 }
 
 /// Makes execution plans of our nodes.

@@ -28,6 +28,8 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
+use super::guard::{Guarded, with_stack};
+
 /// Gives columns of the input new fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputNode {
@@ -243,7 +245,7 @@ impl ExecutionPlan for OutputExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
+        let input = Guarded::new(with_stack(|| self.input.execute(partition, context))?);
         let (positions, schema) = (self.positions.clone(), Arc::clone(&self.schema));
         let batches = input.map(move |batch| {
             let batch = batch?;

@@ -17,7 +17,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::utils::memory::get_record_batch_memory_size;
 use datafusion::common::{DFSchema, DFSchemaRef, internal_err};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::execution::{SpillFile, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
@@ -65,8 +65,13 @@ impl SharedCell {
         let filling = Arc::downgrade(&buffer);
         let memory = MemoryConsumer::new(format!("shared {}", self.id)).with_can_spill(true);
         let memory = memory.register(context.memory_pool());
+        // The rows stay for the whole of the query: what works on them must find memory too.
+        let most_bytes = match context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(limit) => limit / 4,
+            MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
+        };
         let task = SpawnedTask::spawn(async move {
-            let mut writer = Writer { buffer: filling, memory, waiting: Vec::new(), waiting_bytes: 0 };
+            let mut writer = Writer { buffer: filling, memory, most_bytes, waiting: Vec::new(), waiting_bytes: 0 };
             let outcome = writer.fill(stream).await;
             writer.end(outcome);
         });
@@ -153,6 +158,7 @@ impl Buffer {
 struct Writer {
     buffer: std::sync::Weak<Buffer>,
     memory: MemoryReservation,
+    most_bytes: usize,
     waiting: Vec<RecordBatch>,
     waiting_bytes: usize,
 }
@@ -166,7 +172,8 @@ impl Writer {
             }
             let bytes = get_record_batch_memory_size(&batch);
             // Rows must stay in their order: once some wait for the disk, all later ones do.
-            if self.waiting.is_empty() && self.memory.try_grow(bytes).is_ok() {
+            let fits = self.memory.size() + bytes <= self.most_bytes;
+            if self.waiting.is_empty() && fits && self.memory.try_grow(bytes).is_ok() {
                 buffer.add(Chunk::Memory(batch));
                 continue;
             }

@@ -9,10 +9,12 @@ use std::collections::HashSet;
 use std::fmt::{Debug, Formatter};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::instant::Instant;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Statistics, internal_err};
 use datafusion::error::Result;
@@ -34,6 +36,11 @@ use datafusion::physical_plan::{
     PlanProperties, ReplaceChildrenOptions, SendableRecordBatchStream,
 };
 use futures::StreamExt;
+
+use super::guard::{Guarded, with_stack};
+
+/// Time that an operator works without letting others have the thread.
+const MAX_BUSY: Duration = Duration::from_millis(20);
 
 /// How an operator must see its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,6 +261,7 @@ impl UserDefinedLogicalNodeCore for StageNode {
 pub struct StageExec {
     input: Arc<dyn ExecutionPlan>,
     stage: Arc<dyn Stage>,
+    scope: Scope,
     args: Vec<Arc<dyn PhysicalExpr>>,
     keep: Vec<usize>,
     order: Option<LexOrdering>,
@@ -280,7 +288,8 @@ impl StageExec {
         let schema = Arc::new(Schema::new(fields));
 
         let mapping = ProjectionMapping::from_indices(&keep, &input_schema)?;
-        let mut equivalences = match stage.scope() {
+        let scope = effective_scope(stage.as_ref(), order_column.is_some());
+        let mut equivalences = match scope {
             Scope::Keys(_) => EquivalenceProperties::new(Arc::clone(&schema)),
             Scope::Rows | Scope::Whole => input.equivalence_properties().project(&mapping, Arc::clone(&schema)),
         };
@@ -290,7 +299,7 @@ impl StageExec {
             let column = Arc::new(datafusion::physical_expr::expressions::Column::new(name, position));
             equivalences.add_ordering([PhysicalSortExpr::new(column, SortOptions::new(false, false))]);
         }
-        let partitions = match stage.scope() {
+        let partitions = match scope {
             Scope::Whole => 1,
             Scope::Rows | Scope::Keys(_) => input.output_partitioning().partition_count(),
         };
@@ -303,6 +312,7 @@ impl StageExec {
         Ok(StageExec {
             input,
             stage,
+            scope,
             args,
             keep,
             order,
@@ -312,6 +322,11 @@ impl StageExec {
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
+}
+
+/// Rows are numbered one after the other: that takes all of them in one partition.
+fn effective_scope(stage: &dyn Stage, is_numbered: bool) -> Scope {
+    if is_numbered { Scope::Whole } else { stage.scope() }
 }
 
 impl DisplayAs for StageExec {
@@ -335,7 +350,7 @@ impl ExecutionPlan for StageExec {
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        InputDistributionRequirements::new(vec![match self.stage.scope() {
+        InputDistributionRequirements::new(vec![match self.scope {
             Scope::Rows => Distribution::UnspecifiedDistribution,
             Scope::Whole => Distribution::SinglePartition,
             Scope::Keys(count) => Distribution::KeyPartitioned(self.args[..count].to_vec()),
@@ -347,11 +362,11 @@ impl ExecutionPlan for StageExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![!matches!(self.stage.scope(), Scope::Keys(_))]
+        vec![!matches!(self.scope, Scope::Keys(_))]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![!matches!(self.stage.scope(), Scope::Whole)]
+        vec![!matches!(self.scope, Scope::Whole)]
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
@@ -394,7 +409,7 @@ impl ExecutionPlan for StageExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, Arc::clone(&context))?;
+        let input = with_stack(|| self.input.execute(partition, Arc::clone(&context)))?;
         let input_schema = self.input.schema();
         let own = self.schema.fields().len() - usize::from(self.order_column.is_some());
         let setting = Setting {
@@ -409,13 +424,14 @@ impl ExecutionPlan for StageExec {
             memory: MemoryConsumer::new(format!("{}[{partition}]", self.stage.name())).register(context.memory_pool()),
         };
         let work = Work {
-            input: Some(input),
+            input: Some(Guarded::new(input)),
             run: self.stage.start(setting)?,
             args: self.args.clone(),
             keep: self.keep.clone(),
             schema: Arc::clone(&self.schema),
             next_row: self.order_column.is_some().then_some(0),
             metrics: BaselineMetrics::new(&self.metrics, partition),
+            last_yield: Instant::now(),
         };
         let stream =
             futures::stream::try_unfold(
@@ -453,13 +469,14 @@ impl ExecutionPlan for StageExec {
 
 /// The state of one partition's stream.
 struct Work {
-    input: Option<SendableRecordBatchStream>,
+    input: Option<Guarded>,
     run: Box<dyn StageRun>,
     args: Vec<Arc<dyn PhysicalExpr>>,
     keep: Vec<usize>,
     schema: SchemaRef,
     next_row: Option<i64>,
     metrics: BaselineMetrics,
+    last_yield: Instant,
 }
 
 impl Work {
@@ -474,6 +491,7 @@ impl Work {
                 }
                 let batch = self.number(output)?;
                 self.metrics.record_output(batch.num_rows());
+                self.give_way().await;
                 return Ok(Some(batch));
             }
             let Some(input) = &mut self.input else { return Ok(None) };
@@ -490,12 +508,21 @@ impl Work {
                     let kept = self.keep.iter().map(|index| Arc::clone(batch.column(*index))).collect();
                     self.run.push(Input { kept, args, rows })?;
                     timer.done();
+                    self.give_way().await;
                 }
                 None => {
                     self.input = None;
                     self.run.finish()?;
                 }
             }
+        }
+    }
+
+    /// The engine yields after a number of batches, which may take seconds here: yield by time as well.
+    async fn give_way(&mut self) {
+        if self.last_yield.elapsed() > MAX_BUSY {
+            tokio::task::yield_now().await;
+            self.last_yield = Instant::now();
         }
     }
 

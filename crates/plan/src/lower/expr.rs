@@ -6,7 +6,7 @@
 
 use datafusion::common::{Column, plan_err};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::{Case, InList};
+use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, Operator, binary_expr, lit};
 use tidewater_functions::operator::{self, Context};
 use tidewater_functions::udf::KernelUdf;
@@ -149,22 +149,25 @@ pub fn case(branches: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
 
 /// Alternatives: equalities of one column with several constants become one list.
 fn any_holds(operands: &[BExpr]) -> Result<Expr> {
-    let mut lists: Vec<(&BExpr, ColumnId, Vec<Expr>)> = Vec::new();
+    let mut lists: Vec<(&BExpr, ColumnId, Vec<(Expr, KqlType)>)> = Vec::new();
     let mut others = Vec::new();
     for operand in operands {
         match equality(operand) {
-            Some((column, id, value)) => match lists.iter_mut().find(|(_, known, _)| *known == id) {
-                Some((_, _, values)) => values.push(constant(&value, column.ty)),
-                None => lists.push((column, id, vec![constant(&value, column.ty)])),
-            },
+            Some((column, id, value)) => {
+                let item = (constant(&value, column.ty), column.ty);
+                match lists.iter_mut().find(|(_, known, _)| *known == id) {
+                    Some((_, _, items)) => items.push(item),
+                    None => lists.push((column, id, vec![item])),
+                }
+            }
             None => others.push(holds(operand)?),
         }
     }
-    for (column, _, mut values) in lists {
-        let column = value(column)?;
-        others.push(match values.len() {
-            1 => column.eq(values.remove(0)),
-            _ => Expr::InList(InList::new(Box::new(column), values, false)),
+    for (column, _, mut items) in lists {
+        let operand = value(column)?;
+        others.push(match items.len() {
+            1 => operand.eq(items.remove(0).0),
+            _ => operator::in_list(InOp::In, operand, column.ty, items, Context::Predicate)?,
         });
     }
     Ok(logical(BinaryOp::Or, others))

@@ -29,6 +29,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, SortExp
 pub use evaluate::Evaluator;
 
 use crate::bound::{BExpr, BExprKind, BoundColumn, BoundQuery, BoundResult, ColumnId, Rel, RelOp, SharedId};
+use crate::exec::guard::{GUARD_DEPTH, Guard};
 use crate::exec::output::OutputNode;
 use crate::exec::shared::SharedCell;
 use crate::exec::stage::{Stage, StageNode};
@@ -195,7 +196,17 @@ impl Lowering {
         if self.nodes > MAX_PLAN_NODES {
             return plan_err!("the query's plan exceeds the limit of {MAX_PLAN_NODES} operators");
         }
-        stacker::maybe_grow(128 << 10, 2 << 20, || match &rel.op {
+        let lowered = stacker::maybe_grow(128 << 10, 2 << 20, || self.operator(rel, need))?;
+        if !is_guarded(rel) {
+            return Ok(lowered);
+        }
+        let keep = lowered.kept(&rel.columns, need);
+        let plan = staged(lowered.plan, Guard, Vec::new(), keep, Vec::new(), None)?;
+        Ok(Lowered { plan, order: lowered.order })
+    }
+
+    fn operator(&mut self, rel: &Rel, need: &Need) -> Result<Lowered> {
+        match &rel.op {
             RelOp::Rows { rows } => self.rows(rel, rows, need),
             RelOp::Table { table, projection } => self.table(rel, table, projection, need),
             RelOp::Range { start, stop, step } => self.range(rel, start, stop, step, need),
@@ -222,7 +233,7 @@ impl Lowering {
             RelOp::Window { input, partition, functions } => self.window(rel, input, partition, functions, need),
             RelOp::MakeSeries(series) => self.make_series(rel, series),
             RelOp::Shared { id, rel: inner } => self.shared(rel, *id, inner, need),
-        })
+        }
     }
 
     /// A column name that no bound column has.
@@ -230,6 +241,11 @@ impl Lowering {
         self.names += 1;
         format!("{prefix}{}", self.names)
     }
+}
+
+/// Whether a guard stands above a relation.
+fn is_guarded(rel: &Rel) -> bool {
+    rel.depth > 0 && rel.depth.is_multiple_of(GUARD_DEPTH)
 }
 
 /// A column of a plan.

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 use tidewater_kql::KqlType;
 
 use super::expr;
-use super::{Key, Lowered, Lowering, Need, Order, engine_column, staged, with_columns};
+use super::{Key, Lowered, Lowering, Need, Order, engine_column, is_guarded, staged, with_columns};
 use crate::bound::{BExpr, BExprKind, ColumnId, Rel, RelOp, SortKey, WindowFunction};
 use crate::exec::plain;
 use crate::exec::sample::Sample;
@@ -29,6 +29,10 @@ pub(super) fn sorted(lowered: Lowered) -> Result<LogicalPlan> {
 }
 
 fn sort_node(plan: LogicalPlan, order: &Order, fetch: Option<usize>) -> LogicalPlan {
+    // The engine's top operator asserts that it keeps a row.
+    if fetch == Some(0) {
+        return LogicalPlan::Limit(Limit { skip: None, fetch: Some(Box::new(lit(0_i64))), input: Arc::new(plan) });
+    }
     LogicalPlan::Sort(Sort { expr: order.sort_exprs(), input: Arc::new(plan), fetch })
 }
 
@@ -48,10 +52,6 @@ impl Lowering {
         let lowered = self.relation(input, &below)?;
         let (plan, order) = self.keyed(lowered.plan, keys)?;
         let plan = match fetch {
-            // The engine's top operator asserts that it keeps a row.
-            Some(0) => {
-                LogicalPlan::Limit(Limit { skip: None, fetch: Some(Box::new(lit(0_i64))), input: Arc::new(plan) })
-            }
             Some(fetch) => sort_node(plan, &order, Some(rows(fetch))),
             None => plan,
         };
@@ -86,7 +86,9 @@ impl Lowering {
 
     /// `take`: below projections, which keep rows, so that these compute for the taken rows only.
     pub(super) fn limit(&mut self, input: &Rel, count: u64, need: &Need) -> Result<Lowered> {
-        if let RelOp::Project { input: inner, items } = &input.op {
+        if let RelOp::Project { input: inner, items } = &input.op
+            && !is_guarded(input)
+        {
             return self.project(input, items, need, |lowering, need| {
                 stacker::maybe_grow(128 << 10, 2 << 20, || lowering.limit(inner, count, need))
             });

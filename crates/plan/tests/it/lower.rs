@@ -1,336 +1,237 @@
-//! Bound relations as engine plans: their rows, their exact schemas, and what the optimizer sees.
+//! Plans: what the engine's optimizer makes of them, the order of rows, nulls in keys, size.
 
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
-use arrow::util::pretty::pretty_format_batches;
-use datafusion::datasource::MemTable;
-use datafusion::execution::context::SessionContext;
-use datafusion::physical_plan::displayable;
-use tidewater_functions::{find_aggregate, find_scalar};
-use tidewater_kql::ast::BinaryOp;
-use tidewater_kql::{Column, KqlType, TableSchema};
-use tidewater_plan::TableHandle;
-use tidewater_plan::bound::*;
-use tidewater_plan::lower::lower_relation;
-use tidewater_plan::session::{SessionOptions, new_session};
+use crate::support::Database;
 
-fn session() -> SessionContext {
-    new_session(&SessionOptions { target_partitions: 2, ..SessionOptions::default() })
-}
+#[tokio::test]
+async fn filters_on_stored_columns_reach_the_scan_and_only_read_columns_are_asked_for() {
+    let mut database = Database::new();
+    let query = "range n from 1 to 100 step 1 | extend t = datetime(2020-01-01) + n * 1h, s = tostring(n), r = n * 0.5";
+    let asked = database.store("T", query, 2).await;
+    database
+        .answer("T | where t > datetime(2020-01-02) and s == '40' | extend u = strcat(s, 'x') | project u, n")
+        .await;
+    let seen = std::mem::take(&mut *asked.lock().unwrap());
+    assert_eq!(seen.columns, ["n", "t", "s"]);
+    assert_eq!(seen.filters, ["t > Int64(637135200000000000)", "s = Utf8View(\"40\")"]);
 
-fn column(id: u32, name: &str, ty: KqlType) -> BoundColumn {
-    BoundColumn { id: ColumnId(id), name: name.to_string(), ty }
-}
+    database.answer("let U = T | project-rename moment = t; U | extend d = bin(moment, 1d) | where moment between (datetime(2020-01-01) .. 1d) | summarize count() by d").await;
+    let seen = std::mem::take(&mut *asked.lock().unwrap());
+    assert_eq!(seen.columns, ["t"]);
+    assert_eq!(seen.filters, ["t >= Int64(637134336000000000)", "t <= Int64(637135200000000000)"]);
 
-fn rel(op: RelOp, columns: Vec<BoundColumn>) -> Arc<Rel> {
-    Arc::new(Rel { op, columns, is_serialized: false, is_sorted: false, depth: 1 })
-}
+    database.answer("T | where r > 3.5 or n in (1, 2) | count").await;
+    let seen = std::mem::take(&mut *asked.lock().unwrap());
+    assert_eq!(seen.columns, ["n", "r"]);
 
-fn reference(column: &BoundColumn) -> BExpr {
-    BExpr::column(column)
-}
+    database.answer("T | count").await;
+    let seen = std::mem::take(&mut *asked.lock().unwrap());
+    assert!(seen.columns.is_empty());
 
-fn long(value: i64) -> BExpr {
-    BExpr::constant(Constant::long(value))
-}
-
-fn binary(op: BinaryOp, left: BExpr, right: BExpr, ty: KqlType) -> BExpr {
-    BExpr { kind: BExprKind::Binary { op, left: Box::new(left), right: Box::new(right) }, ty }
-}
-
-fn call(name: &'static str, args: Vec<BExpr>, ty: KqlType) -> BExpr {
-    BExpr { kind: BExprKind::Call { row: ScalarRow(find_scalar(name).unwrap()), args }, ty }
-}
-
-fn aggregate(name: &'static str, args: Vec<BExpr>, returns: KqlType) -> BoundAggregate {
-    BoundAggregate::Function { row: AggregateRow(find_aggregate(name).unwrap()), name, args, returns }
-}
-
-fn rows(columns: Vec<BoundColumn>, rows: Vec<Vec<Value>>) -> Arc<Rel> {
-    rel(RelOp::Rows { rows }, columns)
-}
-
-fn numbers(from: u32, count: i64) -> (Arc<Rel>, BoundColumn, BoundColumn) {
-    let (n, s) = (column(from, "n", KqlType::Long), column(from + 1, "s", KqlType::String));
-    let cells = (0..count).map(|row| vec![Value::Long(row), Value::String(format!("k{}", row % 3))]).collect();
-    (rows(vec![n.clone(), s.clone()], cells), n, s)
-}
-
-async fn run(session: &SessionContext, rel: &Rel) -> Vec<RecordBatch> {
-    let plan = lower_relation(rel, 7).unwrap();
-    assert_eq!(plan.schema().as_arrow(), rel.schema().arrow().as_ref());
-    let physical = session.state().create_physical_plan(&plan).await.unwrap();
-    assert_eq!(physical.schema(), rel.schema().arrow());
-    datafusion::physical_plan::collect(physical, session.task_ctx()).await.unwrap()
-}
-
-async fn text(rel: &Rel) -> String {
-    let batches = run(&session(), rel).await;
-    let text = pretty_format_batches(&batches).unwrap().to_string();
-    text.lines().filter(|line| line.starts_with('|')).map(|line| line.replace(' ', "")).collect::<Vec<_>>().join("\n")
-}
-
-async fn explain(rel: &Rel) -> String {
-    let session = session();
-    let plan = lower_relation(rel, 7).unwrap();
-    let physical = session.state().create_physical_plan(&plan).await.unwrap();
-    displayable(physical.as_ref()).indent(false).to_string()
+    database.answer("T | take 5").await;
+    assert_eq!(asked.lock().unwrap().limit, Some(5));
 }
 
 #[tokio::test]
-async fn everything_runs() {
-    let (source, n, s) = numbers(0, 10);
-    println!("{}", text(&source).await);
-    let filtered = rel(
-        RelOp::Filter {
-            input: Arc::clone(&source),
-            predicate: binary(BinaryOp::Greater, reference(&n), long(3), KqlType::Bool),
-        },
-        source.columns.clone(),
-    );
-    println!("{}", text(&filtered).await);
-    let twice = column(10, "twice", KqlType::Long);
-    let projected = rel(
-        RelOp::Project {
-            input: Arc::clone(&filtered),
-            items: vec![reference(&s), binary(BinaryOp::Multiply, reference(&n), long(2), KqlType::Long)],
-        },
-        vec![s.clone(), twice.clone()],
-    );
-    println!("{}", text(&projected).await);
-    let sorted = rel(
-        RelOp::Sort {
-            input: Arc::clone(&source),
-            keys: vec![SortKey { expr: reference(&n), ascending: false, nulls_first: false }],
-            fetch: None,
-        },
-        source.columns.clone(),
-    );
-    let only = rel(RelOp::Project { input: Arc::clone(&sorted), items: vec![reference(&s)] }, vec![s.clone()]);
-    println!("{}", text(&only).await);
-    println!("{}", explain(&only).await);
-    let limited = rel(RelOp::Limit { input: Arc::clone(&only), count: 2 }, only.columns.clone());
-    println!("{}\n{}", text(&limited).await, explain(&limited).await);
-    let counted = rel(
-        RelOp::Aggregate {
-            input: Arc::clone(&source),
-            keys: vec![],
-            aggregates: vec![aggregate("count", vec![], KqlType::Long)],
-        },
-        vec![column(20, "Count", KqlType::Long)],
-    );
-    println!("{}\n{}", text(&counted).await, explain(&counted).await);
-    let grouped = rel(
-        RelOp::Aggregate {
-            input: Arc::clone(&sorted),
-            keys: vec![reference(&s)],
-            aggregates: vec![
-                aggregate("sum", vec![reference(&n)], KqlType::Long),
-                aggregate("make_list", vec![reference(&n)], KqlType::Dynamic),
-                BoundAggregate::ArgExtreme { is_max: true, by: reference(&n), values: vec![reference(&s)] },
-                BoundAggregate::TakeAny { values: vec![reference(&n), reference(&s)], predicate: None },
-            ],
-        },
-        vec![
-            column(2, "s", KqlType::String),
-            column(30, "sum_n", KqlType::Long),
-            column(31, "list_n", KqlType::Dynamic),
-            column(32, "n", KqlType::Long),
-            column(33, "s1", KqlType::String),
-            column(34, "n1", KqlType::Long),
-            column(35, "s2", KqlType::String),
-        ],
-    );
-    println!("{}\n{}", text(&grouped).await, explain(&grouped).await);
-    let (other, n2, s2) = numbers(100, 4);
-    for kind in [
-        JoinKind::InnerUnique,
-        JoinKind::Inner,
-        JoinKind::LeftOuter,
-        JoinKind::FullOuter,
-        JoinKind::LeftSemi,
-        JoinKind::RightAnti,
+async fn filters_pass_operators_that_only_add_columns() {
+    let mut database = Database::new();
+    let asked =
+        database.store("T", "range n from 1 to 10 step 1 | extend s = strcat('k=', n), d = pack_array(n)", 1).await;
+    for query in [
+        "T | parse s with 'k=' v:long | where n > 5",
+        "T | mv-expand d | where n > 5",
+        "T | parse-kv s as (k: long) with (pair_delimiter=',', kv_delimiter='=') | where n > 5",
     ] {
-        let columns = match kind {
-            JoinKind::LeftSemi => source.columns.clone(),
-            JoinKind::RightAnti => other.columns.clone(),
-            _ => source
-                .columns
-                .iter()
-                .chain(&other.columns)
-                .enumerate()
-                .map(|(at, c)| column(c.id.0, &format!("x{at}"), c.ty))
-                .collect(),
-        };
-        let joined = rel(
-            RelOp::Join {
-                kind,
-                left: Arc::clone(&source),
-                right: Arc::clone(&other),
-                keys: vec![(reference(&n), reference(&n2))],
-            },
-            columns.clone(),
-        );
-        println!("{kind:?}\n{}", text(&joined).await);
-        let joined = rel(
-            RelOp::Join {
-                kind,
-                left: Arc::clone(&source),
-                right: Arc::clone(&other),
-                keys: vec![(reference(&s), reference(&s2))],
-            },
-            columns,
-        );
-        println!("{}", explain(&joined).await);
-        text(&joined).await;
+        let rows = database.rows(query).await;
+        assert_eq!(rows.len(), 5, "{query}");
+        assert_eq!(asked.lock().unwrap().filters, ["n > Int64(5)"], "{query}");
     }
-    let (u, v) = (column(200, "u", KqlType::Long), column(201, "v", KqlType::String));
-    let union = rel(RelOp::Union { inputs: vec![Arc::clone(&source), Arc::clone(&other)] }, vec![u, v]);
-    println!("{}\n{}", text(&union).await, explain(&union).await);
-    let range = rel(
-        RelOp::Range { start: Constant::long(1), stop: Constant::long(1_000_000), step: Constant::long(3) },
-        vec![column(300, "x", KqlType::Long)],
+}
+
+#[tokio::test]
+async fn top_and_sorted_take_become_one_bounded_sort() {
+    let mut database = Database::new();
+    database.store("T", "range n from 1 to 50000 step 1 | extend s = tostring(n)", 3).await;
+    for query in ["T | top 3 by n", "T | sort by n | take 3", "T | sort by n | extend u = n + 1 | take 3 | project s"] {
+        let plan = database.explain(query).await;
+        assert!(plan.contains("TopK(fetch=3)"), "{query}\n{plan}");
+    }
+    for query in
+        ["T | top 0 by n", "T | sort by n | take 0", "T | take 0", "T | sort by n | take 0 | extend r = row_number()"]
+    {
+        assert!(database.rows(query).await.is_empty(), "{query}");
+    }
+    // A sort that nobody can see is not made.
+    let plan = database.explain("T | sort by n | summarize count() by s").await;
+    assert!(!plan.contains("Sort"), "{plan}");
+}
+
+#[tokio::test]
+async fn order_survives_filters_projections_and_threads() {
+    let mut database = Database::new();
+    database.store("T", "range n from 1 to 60000 step 1 | extend h = hash(n, 1000)", 4).await;
+    let queries = [
+        "T | sort by h asc, n desc | where n % 3 == 0 | extend s = strcat('x', h) | project k = h, s, n",
+        "T | sort by h asc, n desc | project n, s = tostring(h), k = h | where s != '7'",
+        "T | sort by h asc, n desc | mv-expand e = pack_array(1, 2) | project k = h, n, e",
+        "T | top 40000 by h asc | where n % 2 == 0 | extend s = strcat('x', h) | project k = h, s",
+        "let m = materialize(T | sort by h asc, n desc | project k = h, n); m | where n > 10",
+    ];
+    for query in queries {
+        let keys = database.rows(&format!("{query} | project k")).await;
+        let keys: Vec<i64> = keys.iter().map(|key| key.parse().unwrap()).collect();
+        assert!(keys.len() > 10_000 && keys.is_sorted(), "{query}");
+    }
+    // The order of a sort reaches window functions through whatever stands between.
+    let query = "T | sort by h asc, n asc | where n % 7 == 0 | extend s = strcat(h, '') | project h, s, n \
+                 | extend p = prev(h), r = row_number() | where p > h or r < 1 | count";
+    assert_eq!(database.rows(query).await, ["0"]);
+    assert_eq!(
+        database.rows("T | sort by n desc | summarize l = make_list(n) | project a = l[0], b = l[1], c = l[-1]").await,
+        ["60000 | 59999 | 1"]
     );
-    let windowed = rel(
-        RelOp::Window {
-            input: Arc::clone(&sorted),
-            partition: vec![],
-            functions: vec![
-                WindowFunction::RowNumber { start: Constant::long(1), restart: None },
-                WindowFunction::Shift { value: reference(&n), offset: 1, default: Constant::long(-1) },
-                WindowFunction::Shift { value: reference(&n), offset: -2, default: Constant::null(KqlType::Long) },
-                WindowFunction::Cumsum { value: reference(&n), restart: None },
-            ],
-        },
-        vec![
-            n.clone(),
-            s.clone(),
-            column(40, "rn", KqlType::Long),
-            column(41, "p", KqlType::Long),
-            column(42, "nx", KqlType::Long),
-            column(43, "cs", KqlType::Long),
-        ],
+}
+
+#[tokio::test]
+async fn sorting_puts_null_and_nan_together_below_all_numbers() {
+    let database = Database::new();
+    let values = "datatable(x: real)[1.0, real(null), real(nan), -1.0, real(-inf), real(inf)]";
+    let descending = ["inf", "1.0", "-1.0", "-inf", "NaN", "null"];
+    assert_eq!(database.rows(&format!("{values} | sort by x")).await, descending);
+    let mut ascending = descending;
+    ascending.reverse();
+    assert_eq!(database.rows(&format!("{values} | sort by x asc")).await, ascending);
+    assert_eq!(database.rows(&format!("{values} | top 2 by x asc")).await, ascending[..2]);
+    assert_eq!(database.rows(&format!("{values} | sort by x asc nulls last")).await.last().unwrap(), "null");
+    assert_eq!(database.rows("datatable(s: string)['b', '', 'a'] | sort by s asc").await, ["\"\"", "\"a\"", "\"b\""]);
+}
+
+#[tokio::test]
+async fn null_keys_are_groups_and_match_in_joins() {
+    let database = Database::new();
+    let tables = "let A = datatable(k: real, a: int)[1.0, 1, real(nan), 2, real(null), 3, -0.0, 4]; \
+                  let B = datatable(k: real, b: int)[1.0, 10, real(nan), 20, real(null), 30, 0.0, 40];";
+    assert_eq!(
+        database.sorted_rows(&format!("{tables} A | join kind=inner B on k | project a, b")).await,
+        ["1 | 10", "2 | 20", "3 | 30", "4 | 40"]
     );
-    println!("{}\n{}", text(&windowed).await, explain(&windowed).await);
-    let parted = rel(
-        RelOp::Window {
-            input: Arc::clone(&sorted),
-            partition: vec![s.id],
-            functions: vec![
-                WindowFunction::RowNumber { start: Constant::long(1), restart: None },
-                WindowFunction::Shift { value: reference(&n), offset: 1, default: Constant::long(-1) },
-                WindowFunction::Shift { value: reference(&n), offset: -1, default: Constant::null(KqlType::Long) },
-            ],
-        },
-        windowed.columns[..5].to_vec(),
+    assert_eq!(database.rows(&format!("{tables} A | join kind=leftanti B on k | count")).await, ["0"]);
+    assert_eq!(database.rows(&format!("{tables} union A, B | summarize count() by k | count")).await, ["4"]);
+    // A missing string is the empty string, in keys as everywhere.
+    let tables =
+        "let A = datatable(k: string, a: int)['x', 1, '', 2]; let B = datatable(k: string, b: int)['', 20, 'w', 30];";
+    assert_eq!(
+        database.sorted_rows(&format!("{tables} A | join kind=fullouter B on k | extend m = isempty(k1)")).await,
+        ["\"\" | 2 | \"\" | 20 | true", "\"\" | null | \"w\" | 30 | false", "\"x\" | 1 | \"\" | null | true"]
     );
-    println!("{}", text(&parted).await);
-    let total = rel(
-        RelOp::Aggregate {
-            input: Arc::clone(&range),
-            keys: vec![],
-            aggregates: vec![
-                aggregate("sum", vec![reference(&range.columns[0])], KqlType::Long),
-                aggregate("count", vec![], KqlType::Long),
-            ],
-        },
-        vec![column(301, "sum_x", KqlType::Long), column(302, "c", KqlType::Long)],
+    assert_eq!(
+        database.sorted_rows(&format!("{tables} A | join kind=leftouter B on k | summarize count() by k1")).await,
+        ["\"\" | 2"]
     );
-    println!("{}\n{}", text(&total).await, explain(&total).await);
-    let top = rel(
-        RelOp::PartitionTop {
-            input: Arc::clone(&source),
-            partition: vec![s.id],
-            keys: vec![SortKey { expr: reference(&n), ascending: false, nulls_first: false }],
-            fetch: 2,
-        },
-        source.columns.clone(),
+}
+
+#[tokio::test]
+async fn innerunique_keeps_one_left_row_per_key_and_all_right_rows() {
+    let database = Database::new();
+    let tables = "let A = range n from 1 to 30000 step 1 | extend k = n % 100; let B = range m from 1 to 200 step 1 | extend k = m % 100;";
+    assert_eq!(
+        database.rows(&format!("{tables} A | join B on k | summarize count(), dcount(n), dcount(m)")).await,
+        ["200 | 100 | 200"]
     );
-    println!("{}\n{}", text(&top).await, explain(&top).await);
-    let shared = rel(
-        RelOp::Shared { id: SharedId(1), rel: Arc::clone(&sorted) },
-        vec![column(400, "n", KqlType::Long), column(401, "s", KqlType::String)],
+    let plan = database.explain(&format!("{tables} A | summarize n = max(n) by k | join B on k")).await;
+    assert!(!plan.contains("Dedupe"), "{plan}");
+}
+
+#[tokio::test]
+async fn predicates_keep_rows_that_kql_keeps() {
+    let database = Database::new();
+    let values = "datatable(x: long, s: string)[1, 'a', long(null), '', 2, 'b']";
+    for (predicate, kept) in [
+        ("x != 1", vec!["null", "2"]),
+        ("not(x == 1)", vec!["null", "2"]),
+        ("not(x > 1)", vec!["1"]),
+        ("x !in (1, 5)", vec!["null", "2"]),
+        ("not(x in (1, 5))", vec!["null", "2"]),
+        ("not(x !in (1, 5))", vec!["1"]),
+        ("x between (0 .. 1)", vec!["1"]),
+        ("x !between (0 .. 1)", vec!["2"]),
+        ("isempty(s)", vec!["null"]),
+        ("isnotempty(s)", vec!["1", "2"]),
+        ("s != ''", vec!["1", "2"]),
+        ("s == '' or x == 2", vec!["null", "2"]),
+        ("not(s == 'a' and x == 1)", vec!["null", "2"]),
+        ("x == 1 or x == 2 or x == 7", vec!["1", "2"]),
+        ("iff(x > 1, true, false)", vec!["2"]),
+        ("not(x > 1 or s == 'a')", vec![]),
+    ] {
+        assert_eq!(database.rows(&format!("{values} | where {predicate} | project x")).await, kept, "{predicate}");
+    }
+}
+
+#[tokio::test]
+async fn values_of_needs_are_computed_once_and_before() {
+    let mut database = Database::new();
+    database.store("T", "range n from 1 to 10 step 1", 2).await;
+    assert_eq!(database.rows("T | where n > toscalar(T | summarize avg(n)) | count").await, ["5"]);
+    assert_eq!(database.rows("let r = toscalar(print rand()); print r == r").await, ["true"]);
+    assert_eq!(
+        database.rows("T | where n in ((T | where n > toscalar(T | summarize max(n) - 3))) | count").await,
+        ["3"]
     );
-    let again = rel(
-        RelOp::Shared { id: SharedId(1), rel: Arc::clone(&sorted) },
-        vec![column(410, "n", KqlType::Long), column(411, "s", KqlType::String)],
+    assert_eq!(database.rows("print x = toscalar(T | where n > 100)").await, ["null"]);
+    assert_eq!(
+        database.answer("print d = dynamic({'b': 1, 'a': 'x'}) | evaluate bag_unpack(d)").await,
+        "a: string | b: long\n\"x\" | 1"
     );
-    println!("{}", text(&shared).await);
-    let both = rel(
-        RelOp::Union { inputs: vec![shared, again] },
-        vec![column(420, "n", KqlType::Long), column(421, "s", KqlType::String)],
-    );
-    println!("{}\n{}", text(&both).await, explain(&both).await);
-    let bag = column(500, "d", KqlType::Dynamic);
-    let bags = rows(
-        vec![n.clone(), bag.clone()],
-        vec![
-            vec![Value::Long(1), Value::Dynamic("[1,2,3]".into())],
-            vec![Value::Long(2), Value::Dynamic("{\"a\":1,\"b\":\"x\"}".into())],
-            vec![Value::Long(3), Value::Null],
-            vec![Value::Long(4), Value::Dynamic("[]".into())],
-        ],
-    );
-    let expanded = rel(
-        RelOp::MvExpand {
-            input: Arc::clone(&bags),
-            items: vec![MvExpandItem { value: reference(&bag), bag_as_array: false, to: None }],
-            has_index: true,
-            limit: None,
-        },
-        vec![n.clone(), bag.clone(), column(501, "e", KqlType::Dynamic), column(502, "i", KqlType::Long)],
-    );
-    println!("{}\n{}", text(&expanded).await, explain(&expanded).await);
-    let parsed = rel(
-        RelOp::Parse {
-            input: Arc::clone(&source),
-            source: reference(&s),
-            mode: ParseMode::Simple,
-            pattern: vec![ParsePiece::Text("k".into()), ParsePiece::Capture(KqlType::Long)],
-            drop_unmatched: false,
-        },
-        vec![n.clone(), s.clone(), column(510, "v", KqlType::Long)],
-    );
-    println!("{}\n{}", text(&parsed).await, explain(&parsed).await);
-    let series = rel(
-        RelOp::MakeSeries(Box::new(MakeSeries {
-            input: Arc::clone(&source),
-            keys: vec![reference(&s)],
-            aggregates: vec![(aggregate("sum", vec![reference(&n)], KqlType::Long), Constant::long(0))],
-            axis: reference(&n),
-            from: Some(Constant::long(0)),
-            to: Some(Constant::long(10)),
-            step: Constant::long(2),
-            in_range: false,
-            nonempty: false,
-        })),
-        vec![s.clone(), column(601, "sum_n", KqlType::Dynamic), column(602, "n", KqlType::Dynamic)],
-    );
-    println!("{}\n{}", text(&series).await, explain(&series).await);
-    let sampled = rel(RelOp::Sample { input: Arc::clone(&source), count: 3 }, source.columns.clone());
-    println!("{}", text(&sampled).await);
-    let _ = call("strlen", vec![reference(&s)], KqlType::Long);
-    let schema = TableSchema::new(vec![Column::new("t", KqlType::DateTime), Column::new("a b", KqlType::String)]);
-    let table = TableHandle {
-        database: "d".into(),
-        name: "T".into(),
-        provider: Arc::new(MemTable::try_new(schema.arrow(), vec![vec![]]).unwrap()),
-        schema,
-    };
-    let (t, ab) = (column(700, "t", KqlType::DateTime), column(701, "x", KqlType::String));
-    let scanned = rel(RelOp::Table { table: Arc::new(table), projection: vec![0, 1] }, vec![t.clone(), ab]);
-    let filtered = rel(
-        RelOp::Filter {
-            input: Arc::clone(&scanned),
-            predicate: binary(
-                BinaryOp::Greater,
-                reference(&t),
-                BExpr::constant(Constant { value: Value::DateTime(5), ty: KqlType::DateTime }),
-                KqlType::Bool,
-            ),
-        },
-        scanned.columns.clone(),
-    );
-    println!("{}\n{}", text(&filtered).await, explain(&filtered).await);
+}
+
+#[tokio::test]
+async fn a_shared_computation_runs_once_for_all_readers() {
+    let mut database = Database::new();
+    database.store("T", "range n from 1 to 20000 step 1", 2).await;
+    let query = "let m = materialize(T | extend r = rand()); union m, (m | where n > 0) | summarize count(), count_distinct(r) > 19000, count_distinct(r) < 20001";
+    assert_eq!(database.rows(query).await, ["40000 | true | true"]);
+    let query = "let m = materialize(T | extend r = rand()); m | join kind=inner m on n | where r != r1 | count";
+    assert_eq!(database.rows(query).await, ["0"]);
+}
+
+#[tokio::test]
+async fn large_lists_and_long_chains_plan_quickly() {
+    let database = Database::new();
+    let numbers: Vec<String> = (0..100_000).map(|n| n.to_string()).collect();
+    let list = numbers.join(",");
+    let chain = numbers[..20_000].iter().map(|n| format!("x == {n}")).collect::<Vec<_>>().join(" or ");
+    let mixed = numbers[..1_000].iter().map(|n| format!("x + {n} == 7")).collect::<Vec<_>>().join(" or ");
+    for (query, answer) in [
+        (format!("range x from 99990 to 100010 step 1 | where x in ({list}) | count"), "10"),
+        (format!("range x from 99990 to 100010 step 1 | where x !in ({list}) | count"), "11"),
+        (format!("range x from 19990 to 20010 step 1 | where {chain} | count"), "10"),
+        (format!("range x from 1 to 10 step 1 | where {mixed} | count"), "7"),
+    ] {
+        let start = Instant::now();
+        assert_eq!(database.rows(&query).await, [answer]);
+        assert!(start.elapsed() < Duration::from_secs(30), "{} took {:?}", &query[..60], start.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deep_pipelines_neither_overflow_the_stack_nor_take_long() {
+    let database = Database::new();
+    let source = "range x from 1 to 10 step 1";
+    for (step, times, answer) in [
+        (" | where x > 0", 350, "10"),
+        (" | extend x = x + 0", 350, "10"),
+        (" | where x > 0 | extend x = x + 1", 150, "10"),
+        (" | join kind=inner (range x from 1 to 10 step 1) on x | project x", 100, "10"),
+        (" | union (range x from 1 to 1 step 1)", 150, "160"),
+        (" | sort by x | take 10", 100, "10"),
+        (" | serialize | extend p = prev(x), x = x | where isnull(p) or p < 100", 60, "10"),
+        (" | summarize x = sum(x) by y = x", 150, "10"),
+    ] {
+        let query = format!("{source}{} | count", step.repeat(times));
+        let start = Instant::now();
+        assert_eq!(database.rows(&query).await, [answer], "{step}");
+        assert!(start.elapsed() < Duration::from_secs(60), "{step} took {:?}", start.elapsed());
+    }
 }
