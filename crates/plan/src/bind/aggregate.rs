@@ -161,7 +161,7 @@ impl Binder<'_> {
             // Nor are those that `*` gave.
             if let ExprKind::Name(name) = &argument.value.kind
                 && argument.name.is_none()
-                && starred.iter().any(|given| *given == name.text)
+                && starred.contains(&name.text)
             {
                 continue;
             }

@@ -87,7 +87,7 @@ impl Binder<'_> {
             Accepts::Text => Ok(self.convert(arg, KqlType::String)),
             Accepts::Common => {
                 let ty = common.unwrap_or(arg.ty);
-                self.to_common(arg, ty, span)
+                self.common(arg, ty, span)
             }
         }
     }
@@ -136,7 +136,7 @@ fn params_for(signature: &'static Signature, count: usize) -> Option<Vec<&'stati
     if count <= single.len() {
         return Some(single[..count].to_vec());
     }
-    if repeated.is_empty() || (count - single.len()) % repeated.len() != 0 {
+    if repeated.is_empty() || !(count - single.len()).is_multiple_of(repeated.len()) {
         return None;
     }
     let rest = repeated.iter().cycle().take(count - single.len());

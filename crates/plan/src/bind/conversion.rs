@@ -92,7 +92,7 @@ impl Binder<'_> {
     }
 
     /// The expression brought to a common type.
-    pub fn to_common(&mut self, expr: BExpr, to: KqlType, span: Span) -> Bound<BExpr> {
+    pub fn common(&mut self, expr: BExpr, to: KqlType, span: Span) -> Bound<BExpr> {
         if to == KqlType::Dynamic { self.boxed(expr, span) } else { Ok(self.convert(expr, to)) }
     }
 
@@ -105,7 +105,7 @@ impl Binder<'_> {
         };
         let mut unified = Vec::with_capacity(exprs.len());
         for (expr, span) in exprs {
-            unified.push(self.to_common(expr, ty, span)?);
+            unified.push(self.common(expr, ty, span)?);
         }
         Ok((unified, ty))
     }

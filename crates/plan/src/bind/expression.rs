@@ -191,7 +191,8 @@ impl Binder<'_> {
             let number = self.convert(operand, KqlType::Real);
             return Ok(BExpr { kind: BExprKind::Negate(Box::new(number)), ty: KqlType::Real });
         }
-        let ty = operand.ty;
+        // Only a literal stays int: the smallest int has no negative there.
+        let ty = tidewater_functions::operator::negated_type(operand.ty).unwrap_or(operand.ty);
         Ok(BExpr { kind: BExprKind::Negate(Box::new(operand)), ty })
     }
 

@@ -119,7 +119,7 @@ impl Binder<'_> {
     /// `mv-apply items on (pipeline)`: the pipeline sees the expansion of one input row at a time.
     ///
     /// Row-wise pipelines run over the whole expansion with the input's columns carried along; others run per
-    /// number of the input row and are joined back to it.
+    /// number of the input row, and their rows are joined to it.
     pub fn mv_apply_operator(
         &mut self,
         input: &Arc<Rel>,
@@ -129,51 +129,63 @@ impl Binder<'_> {
         on: &Pipeline,
         span: Span,
     ) -> Bound<Arc<Rel>> {
-        let numbered = self.numbered(input, span)?;
-        let shared = self.fresh_shared();
-        let left = self.reading(shared, &numbered, span)?;
-        let right = self.reading(shared, &numbered, span)?;
-        let (left_number, left_columns) = split_number(&left)?;
-        let (right_number, right_columns) = split_number(&right)?;
-        // The expansion must not see the number under a name.
-        let unnumbered = Arc::new(Rel { columns: right_columns.clone(), ..(*right).clone() });
-        let expansion = self.expansion(&unnumbered, parameters, items, limit, span)?;
-        // The number goes through the expansion beside the columns.
-        let expanded = self.with_hidden(&expansion.rel, &right, right_columns.len())?;
-        let visible = self.extended(expanded.clone(), &right_columns, expansion.named.clone(), span)?;
-        let RelOp::Project { items: visible_items, .. } = &visible.op else { return Err(Stopped) };
-        let carry = self.fresh_column("", KqlType::Long);
-        let mut inner_columns = visible.columns.clone();
-        inner_columns.push(carry.clone());
-        let mut inner_items = visible_items.clone();
-        inner_items.push(BExpr::column(&right_number));
-        let inner = self.rel(RelOp::Project { input: expanded, items: inner_items }, inner_columns, span)?;
-        let source = self.columns_only(&inner, &visible.columns, span)?;
+        let base = self.relabeled(input, span)?;
+        let expansion = self.expansion(&base, parameters, items, limit, span)?;
+        let visible = self.extended(expansion.rel.clone(), &base.columns, expansion.named.clone(), span)?;
+        let source = self.columns_only(&visible, &visible.columns, span)?;
         // The elements stand in the order of their array, so window functions may be used on them.
         let source = Arc::new(Rel { is_serialized: true, ..(*source).clone() });
         let body = self.operators(Tabular::of(source), &on.operators)?;
         self.not_branched(&body, span)?;
         // Columns that are expanded in place come from the body only.
-        let in_place: Vec<String> = right_columns
-            .iter()
-            .filter(|column| expansion.in_place.contains(&column.id))
-            .map(|column| column.name.clone())
-            .collect();
         let kept: Vec<BoundColumn> =
-            left_columns.iter().filter(|column| !in_place.contains(&column.name)).cloned().collect();
-        let groups = if is_row_wise(&body.rel, &inner) {
-            None
-        } else {
-            let reading = self.reading(shared, &numbered, span)?;
-            let (number, _) = split_number(&reading)?;
-            Some(self.columns_only(&reading, &[number], span)?)
-        };
-        let partition = Partition { inner, carry: vec![carry], groups };
+            base.columns.iter().filter(|column| !expansion.in_place.contains(&column.id)).cloned().collect();
+        let named: Vec<(String, BExpr)> =
+            body.rel.columns.iter().map(|column| (column.name.clone(), BExpr::column(column))).collect();
+        if is_row_wise(&body.rel, &visible) {
+            let carry: Vec<BoundColumn> =
+                kept.iter().map(|column| self.fresh_column(&column.name, column.ty)).collect();
+            let inner = self.beside_visible(&visible, &expansion.rel, &kept, &carry, span)?;
+            let partition = Partition { source: visible, inner, carry, groups: None };
+            let (rel, carried) = self.partitioned(&body.rel, &partition, span)?;
+            return self.extended(rel, &carried, named, span);
+        }
+        let numbered = self.numbered(input, span)?;
+        let shared = self.fresh_shared();
+        let left = self.reading(shared, &numbered, span)?;
+        let groups = self.reading(shared, &numbered, span)?;
+        let number = self.fresh_column("", KqlType::Long);
+        let right_columns = base.columns.iter().cloned().chain([number.clone()]).collect();
+        let right = self.rel(RelOp::Shared { id: shared, rel: numbered }, right_columns, span)?;
+        // The number goes through the expansion beside the columns.
+        let expanded = self.with_hidden(&expansion.rel, &right, base.columns.len())?;
+        let carry = vec![self.fresh_column("", KqlType::Long)];
+        let inner = self.beside_visible(&visible, &expanded, std::slice::from_ref(&number), &carry, span)?;
+        let (left_number, left_columns) = split_number(&left)?;
+        let (group, _) = split_number(&groups)?;
+        let groups = Some(self.columns_only(&groups, &[group], span)?);
+        let partition = Partition { source: visible, inner, carry, groups };
         let (rel, carried) = self.partitioned(&body.rel, &partition, span)?;
         let keys = vec![(BExpr::column(&left_number), BExpr::column(&carried[0]))];
         let joined = self.join_rel(JoinKind::Inner, left, rel, keys, span)?;
-        let named = body.rel.columns.iter().map(|column| (column.name.clone(), BExpr::column(column))).collect();
+        let kept: Vec<BoundColumn> =
+            left_columns.into_iter().filter(|column| kept.iter().any(|kept| kept.name == column.name)).collect();
         self.extended(joined, &kept, named, span)
+    }
+
+    /// The visible columns of an expansion with copies of further ones behind them.
+    fn beside_visible(
+        &mut self,
+        visible: &Rel,
+        expanded: &Arc<Rel>,
+        originals: &[BoundColumn],
+        carry: &[BoundColumn],
+        span: Span,
+    ) -> Bound<Arc<Rel>> {
+        let RelOp::Project { items, .. } = &visible.op else { return Err(Stopped) };
+        let items = items.iter().cloned().chain(originals.iter().map(BExpr::column)).collect();
+        let columns = visible.columns.iter().chain(carry).cloned().collect();
+        self.rel(RelOp::Project { input: expanded.clone(), items }, columns, span)
     }
 
     /// The rows with a number behind their columns.

@@ -17,7 +17,9 @@ use crate::bound::{
 
 /// What a subquery runs over.
 pub(crate) struct Partition {
-    /// The rows with the carry behind the visible columns. The subquery's source is a projection of it.
+    /// What the subquery was bound over: its source is a projection of this.
+    pub source: Arc<Rel>,
+    /// The same rows with the carry behind the visible columns.
     pub inner: Arc<Rel>,
     /// The identity of a group.
     pub carry: Vec<BoundColumn>,
@@ -28,7 +30,7 @@ pub(crate) struct Partition {
 impl Partition {
     /// Whether a relation is the subquery's source.
     fn is_source(&self, rel: &Rel) -> bool {
-        matches!(&rel.op, RelOp::Project { input, .. } if Arc::ptr_eq(input, &self.inner))
+        matches!(&rel.op, RelOp::Project { input, .. } if Arc::ptr_eq(input, &self.source))
     }
 
     fn reads_source(&self, rel: &Rel) -> bool {
@@ -37,14 +39,14 @@ impl Partition {
 }
 
 /// Whether every operator above the source looks at one row at a time.
-pub(crate) fn is_row_wise(rel: &Rel, inner: &Arc<Rel>) -> bool {
+pub(crate) fn is_row_wise(rel: &Rel, source: &Arc<Rel>) -> bool {
     match &rel.op {
-        RelOp::Project { input, .. } if Arc::ptr_eq(input, inner) => true,
+        RelOp::Project { input, .. } if Arc::ptr_eq(input, source) => true,
         RelOp::Project { input, .. }
         | RelOp::Filter { input, .. }
         | RelOp::MvExpand { input, .. }
         | RelOp::Parse { input, .. }
-        | RelOp::ParseKv { input, .. } => is_row_wise(input, inner),
+        | RelOp::ParseKv { input, .. } => is_row_wise(input, source),
         _ => false,
     }
 }
@@ -293,10 +295,10 @@ impl Binder<'_> {
         items.push(BExpr::column(&key));
         let columns = input.columns.iter().cloned().chain([carry.clone()]).collect();
         let inner = self.rel(RelOp::Project { input: input.clone(), items }, columns, span)?;
-        let source = self.columns_only(&inner, &input.columns, span)?;
+        let source = self.columns_only(input, &input.columns, span)?;
         let body = self.operators(Tabular::of(source), operators)?;
         self.not_branched(&body, span)?;
-        let partition = Partition { inner, carry: vec![carry], groups: None };
+        let partition = Partition { source: input.clone(), inner, carry: vec![carry], groups: None };
         let (rel, _) = self.partitioned(&body.rel, &partition, span)?;
         self.columns_only(&rel, &body.rel.columns, span)
     }

@@ -12,14 +12,9 @@ impl Binder<'_> {
     pub fn path(&mut self, expr: &Expr, row: &mut Row<'_>) -> Bound<BExpr> {
         let mut links = Vec::new();
         let mut base = expr;
-        loop {
-            match &base.kind {
-                ExprKind::Member { base: inner, .. } | ExprKind::Index { base: inner, .. } => {
-                    links.push(base);
-                    base = inner;
-                }
-                _ => break,
-            }
+        while let ExprKind::Member { base: inner, .. } | ExprKind::Index { base: inner, .. } = &base.kind {
+            links.push(base);
+            base = inner;
         }
         if let ExprKind::Call { base: None, name, .. } = &base.kind
             && matches!(name.text.as_str(), "database" | "cluster" | "table" | "external_table" | "materialized_view")

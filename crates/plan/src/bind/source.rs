@@ -369,7 +369,7 @@ impl Binder<'_> {
     /// `datatable`: constants converted to the columns' types. Source: datatable-operator page.
     fn datatable(&mut self, declared: &[ColumnDeclaration], values: &[Expr], span: Span) -> Bound<Arc<Rel>> {
         let columns = self.declared_columns(declared)?;
-        if columns.is_empty() || values.len() % columns.len() != 0 {
+        if columns.is_empty() || !values.len().is_multiple_of(columns.len()) {
             let message = format!(
                 "the number of values ({}) must be a multiple of the number of columns ({})",
                 values.len(),
