@@ -85,6 +85,7 @@ impl<'a> Rows<'a> {
 /// The states of one aggregate for many groups, numbered from 0.
 ///
 /// Arrays that a constant argument makes may follow the arguments an aggregate reads; they are ignored.
+#[allow(clippy::len_without_is_empty, reason = "the number of groups; nobody asks for none")]
 pub trait Groups: Send + Sync + 'static {
     /// Number of groups.
     fn len(&self) -> usize;

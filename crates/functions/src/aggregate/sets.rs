@@ -70,6 +70,11 @@ impl WordSet {
         true
     }
 
+    /// Whether it holds no word.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Number of words.
     pub fn len(&self) -> usize {
         self.many.as_ref().map_or(self.few.len(), HashSet::len)
@@ -141,6 +146,11 @@ impl TextSet {
     pub fn get(&self, place: usize) -> &[u8] {
         let start = if place == 0 { 0 } else { self.ends[place - 1] };
         &self.bytes[start..self.ends[place]]
+    }
+
+    /// Whether it holds no text.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
     }
 
     /// Number of texts.

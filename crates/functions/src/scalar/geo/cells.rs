@@ -143,12 +143,18 @@ fn each_h3(call: &Call<'_>, write: impl Fn(CellIndex, usize, &mut Vec<u8>) -> Op
 
 /// `geo_h3cell_to_central_point`
 pub fn h3_center(call: &Call<'_>) -> Result<ColumnarValue> {
-    each_h3(call, |cell, _, out| Some(write_point(degrees(LatLng::from(cell)), out)))
+    each_h3(call, |cell, _, out| {
+        write_point(degrees(LatLng::from(cell)), out);
+        Some(())
+    })
 }
 
 /// `geo_h3cell_to_polygon`
 pub fn h3_polygon(call: &Call<'_>) -> Result<ColumnarValue> {
-    each_h3(call, |cell, _, out| Some(write_ring(cell.boundary().iter().map(|vertex| degrees(*vertex)).collect(), out)))
+    each_h3(call, |cell, _, out| {
+        write_ring(cell.boundary().iter().map(|vertex| degrees(*vertex)).collect(), out);
+        Some(())
+    })
 }
 
 /// Cells by their distance, from 0 on.
@@ -162,7 +168,8 @@ fn rings(cell: CellIndex, distance: u32) -> Vec<Vec<CellIndex>> {
 /// `geo_h3cell_neighbors`
 pub fn h3_neighbors(call: &Call<'_>) -> Result<ColumnarValue> {
     each_h3(call, |cell, _, out| {
-        Some(write_tokens(rings(cell, 1).into_iter().skip(1).flatten().map(|cell| cell.to_string()), out))
+        write_tokens(rings(cell, 1).into_iter().skip(1).flatten().map(|cell| cell.to_string()), out);
+        Some(())
     })
 }
 
@@ -207,7 +214,8 @@ pub fn h3_children(call: &Call<'_>) -> Result<ColumnarValue> {
             Some(levels) => levels.long(row)?,
         };
         let resolution = resolution(level).filter(|_| (own..=own + MOST_CHILD_LEVELS).contains(&level))?;
-        Some(write_tokens(cell.children(resolution).map(|cell| cell.to_string()), out))
+        write_tokens(cell.children(resolution).map(|cell| cell.to_string()), out);
+        Some(())
     })
 }
 

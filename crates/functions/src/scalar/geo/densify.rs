@@ -19,7 +19,7 @@ use crate::scalar::rows::Numbers;
 const DEFAULT_TOLERANCE_METERS: f64 = 10.0;
 const MOST_POINTS: usize = 10_485_760;
 /// Where the distance is taken, and what part of the tolerance it may be there.
-const PART: f64 = 0.312_156_910_822_482_83;
+const PART: f64 = 0.312_156_910_822_482_8;
 const SCALE: f64 = 0.838_299_925_698_885_1;
 
 struct Settings {

@@ -1,4 +1,5 @@
 //! The pages' samples, and every row for odd input.
+#![allow(clippy::excessive_precision, reason = "figures as the pages print them")]
 
 use std::sync::Arc;
 
