@@ -11,7 +11,7 @@ use tidewater_kql::value::decimal::Decimal;
 use tidewater_kql::value::{boolean, datetime, guid, integer, real, timespan};
 
 use crate::call::{Call, Kernel};
-use crate::dynamic::{self, Cells, Dynamic, Json, Kind, Number};
+use crate::dynamic::{self, Cells, Dynamic, Json, Kind, LONG_BOUND, Number};
 use crate::scalar::kernel::{
     Bools, Bytes16, Ints, Longs, Piece, Reals, Texts, each, each_dynamic, each_piece, each_written,
 };
@@ -132,8 +132,7 @@ pub fn int_of_real(value: f64) -> Option<i32> {
 
 /// Ticks of a real, fractions dropped; null outside the range of long.
 fn ticks_of_real(value: f64) -> Option<i64> {
-    // The bounds are the doubles -2^63 and 2^63.
-    (-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(&value).then_some(value as i64)
+    (-LONG_BOUND..LONG_BOUND).contains(&value).then_some(value as i64)
 }
 
 fn valid_datetime(ticks: i64) -> Option<i64> {

@@ -59,6 +59,9 @@ impl Kind {
     }
 }
 
+/// 2^63, the first real above every long; its negative is the smallest long.
+pub(crate) const LONG_BOUND: f64 = 9_223_372_036_854_775_808.0;
+
 /// A number of a dynamic value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
@@ -81,11 +84,7 @@ impl Number {
     pub fn exact_long(self) -> Option<i64> {
         match self {
             Number::Long(value) => Some(value),
-            // The bounds are the doubles -2^63 and 2^63.
-            Number::Double(value)
-                if value.fract() == 0.0
-                    && (-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(&value) =>
-            {
+            Number::Double(value) if value.fract() == 0.0 && (-LONG_BOUND..LONG_BOUND).contains(&value) => {
                 Some(value as i64)
             }
             Number::Double(_) => None,

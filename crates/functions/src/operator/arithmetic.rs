@@ -14,7 +14,7 @@ use tidewater_kql::value::decimal::Decimal;
 use super::{call, literal};
 use crate::call::{Call, Kernel};
 use crate::convert;
-use crate::dynamic::{self, Dynamic, Json, Number};
+use crate::dynamic::{self, Dynamic, Json, LONG_BOUND, Number};
 use crate::scalar::kernel::{Bytes16, Longs, Reals, Texts, each, each_dynamic};
 
 /// The type of an arithmetic operation; `None` where it is not defined. Two dynamics are refused, as the engine does.
@@ -195,8 +195,7 @@ fn scaled(call: &Call<'_>, f: impl Fn(f64, f64) -> f64) -> Result<ColumnarValue>
     let (span, number) = (Longs::of(call, 0)?, Reals::of(call, 1)?);
     each(call, |row| {
         let ticks = f(span.get(row)? as f64, number.get(row)?);
-        // The bounds are the doubles -2^63 and 2^63.
-        (-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(&ticks).then_some(ticks as i64)
+        (-LONG_BOUND..LONG_BOUND).contains(&ticks).then_some(ticks as i64)
     })
 }
 

@@ -183,7 +183,7 @@ impl Set {
     fn of(ty: KqlType, values: Vec<ScalarValue>) -> Result<Set> {
         Ok(match ty {
             KqlType::Bool => {
-                let mut bools: Vec<bool> = values.iter().filter_map(|value| bool_value(value)).collect();
+                let mut bools: Vec<bool> = values.iter().filter_map(bool_value).collect();
                 bools.sort_unstable();
                 bools.dedup();
                 Set::Bool(bools)

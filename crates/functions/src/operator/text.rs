@@ -110,10 +110,18 @@ pub struct Matcher {
 enum Search {
     /// As it stands.
     Exact(Box<memmem::Finder<'static>>),
-    /// An ASCII needle, case ignored: the byte at `anchor` is looked for in both cases, then the rest compared.
-    Ascii { anchor: usize, lower: u8, upper: u8, has_k: bool },
+    /// An ASCII needle, case ignored.
+    Ascii { how: AsciiSearch, has_k: bool },
     /// In a folded copy of the text.
     Folded(Box<memmem::Finder<'static>>),
+}
+
+#[derive(Debug)]
+enum AsciiSearch {
+    /// The rare byte at `anchor` is looked for in both cases, then the rest compared.
+    Anchor { anchor: usize, lower: u8, upper: u8 },
+    /// In a copy in lower case: cheaper when every byte of the needle is common.
+    Copy(Box<memmem::Finder<'static>>),
 }
 
 impl Matcher {
@@ -127,9 +135,13 @@ impl Matcher {
         let search = match case {
             Case::Sensitive => Search::Exact(finder()),
             Case::Ignored if needle.is_ascii() && (1..=MAX_SCANNED_NEEDLE).contains(&needle.len()) => {
-                let anchor = rarest(needle.as_bytes());
+                let (anchor, is_rare) = rarest(needle.as_bytes());
                 let lower = needle.as_bytes()[anchor];
-                Search::Ascii { anchor, lower, upper: lower.to_ascii_uppercase(), has_k: needle.contains('k') }
+                let how = match is_rare {
+                    true => AsciiSearch::Anchor { anchor, lower, upper: lower.to_ascii_uppercase() },
+                    false => AsciiSearch::Copy(finder()),
+                };
+                Search::Ascii { how, has_k: needle.contains('k') }
             }
             Case::Ignored => Search::Folded(finder()),
         };
@@ -187,9 +199,19 @@ impl Matcher {
             Search::Exact(finder) => {
                 self.any_hit(text, |start| finder.find(&text.as_bytes()[start..]).map(|hit| start + hit))
             }
-            Search::Ascii { anchor, lower, upper, has_k } => {
-                let found =
-                    self.any_hit(text, |start| self.next_ascii(text.as_bytes(), start, *anchor, *lower, *upper));
+            Search::Ascii { how, has_k } => {
+                let found = match how {
+                    AsciiSearch::Anchor { anchor, lower, upper } => {
+                        self.any_hit(text, |start| self.next_ascii(text.as_bytes(), start, *anchor, *lower, *upper))
+                    }
+                    AsciiSearch::Copy(finder) => {
+                        scratch.clear();
+                        scratch.push_str(text);
+                        scratch.make_ascii_lowercase();
+                        let text = scratch.as_str();
+                        self.any_hit(text, |start| finder.find(&text.as_bytes()[start..]).map(|hit| start + hit))
+                    }
+                };
                 // A Kelvin sign reads as k: the scan above, over bytes, does not see it.
                 if found || !has_k || text.is_ascii() || memmem::find(text.as_bytes(), KELVIN.as_bytes()).is_none() {
                     return found;
@@ -258,12 +280,15 @@ fn term_length(text: &str) -> usize {
     text.find(|character| !is_term_character(character)).unwrap_or(text.len())
 }
 
-/// Position of the byte that is likely to be the rarest in text.
-fn rarest(needle: &[u8]) -> usize {
+/// Position of the byte that is likely to be the rarest in text, and whether it is rare enough to look for it alone.
+fn rarest(needle: &[u8]) -> (usize, bool) {
     // The commonest bytes of logs and prose, most common first; what is missing is rarer.
     const COMMON: &[u8] = b" etaoinsrlhdcu0m1pf2gw.y,b-v3:4/\"5k6_789x=jzq";
+    /// Bytes from this rank on are so rare in logs that stopping at each costs less than the copy.
+    const RARE: usize = 41;
     let rank = |byte: &u8| COMMON.iter().position(|common| common == byte).unwrap_or(COMMON.len());
-    needle.iter().enumerate().max_by_key(|(_, byte)| rank(byte)).map_or(0, |(position, _)| position)
+    let rarest = needle.iter().enumerate().max_by_key(|(_, byte)| rank(byte));
+    rarest.map_or((0, true), |(position, byte)| (position, rank(byte) >= RARE))
 }
 
 /// The question, case rule and negation of a text operator.

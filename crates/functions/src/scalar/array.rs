@@ -541,7 +541,7 @@ fn range(call: &Call<'_>) -> Result<ColumnarValue> {
     each_dynamic(call, |row, out| {
         let bounds = (start.get(row), stop.get(row), or_default(&step, row, 1));
         let (Some(start), Some(stop), Some(step)) = bounds else { return false };
-        write_steps(start, stop, step, out, |value, out| crate::dynamic::write_long(value, out))
+        write_steps(start, stop, step, out, crate::dynamic::write_long)
     })
 }
 

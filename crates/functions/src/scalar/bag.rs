@@ -170,7 +170,7 @@ pub const ROWS: &[Scalar] = &[
 ];
 
 fn bag_pack(call: &Call<'_>) -> Result<ColumnarValue> {
-    if call.args.len() % 2 != 0 {
+    if !call.args.len().is_multiple_of(2) {
         return exec_err!("bag_pack(): every key needs a value");
     }
     let pairs = (0..call.args.len() / 2)

@@ -351,10 +351,10 @@ fn trimmed(call: &Call<'_>, regex: Regex) -> Result<ColumnarValue> {
     each_piece_or_new(call, &source, |_, text, new| {
         let (mut kept, mut end) = (None, 0);
         for found in regex.find_iter(text) {
-            if found.start() > end {
-                if let Some((start, stop)) = kept.replace((end, found.start())) {
-                    new.push_str(&text[start..stop]);
-                }
+            if found.start() > end
+                && let Some((start, stop)) = kept.replace((end, found.start()))
+            {
+                new.push_str(&text[start..stop]);
             }
             end = found.end();
         }

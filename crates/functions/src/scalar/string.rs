@@ -360,7 +360,7 @@ fn characters(text: &str, from: i64, to: i64) -> Range<usize> {
     start..end
 }
 
-/// Source: kql-behaviour section 9: the window begins at `start`, or that far from the end, and is then clipped.
+/// A start before the text's beginning gives nothing, however long the part. Source: recorded answers over rows.
 fn substring(call: &Call<'_>) -> Result<ColumnarValue> {
     let (source, start) = (Texts::of(call, 0)?, Integers::of(call, 1)?);
     let length = if call.args.len() > 2 { Some(Integers::of(call, 2)?) } else { None };
@@ -379,6 +379,9 @@ fn substring(call: &Call<'_>) -> Result<ColumnarValue> {
         }
         let count = text.chars().count() as i64;
         let start = start.saturating_add(count);
+        if start < 0 {
+            return Piece::Part(0..0);
+        }
         Piece::Part(characters(text, start, start.saturating_add(length.unwrap_or(count))))
     })
 }
