@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -309,17 +310,32 @@ impl Drop for DataFile {
     }
 }
 
-/// A writer that passes each write by the fault hook.
+/// What went wrong with a file; kept aside because Parquet's errors tell it as text only.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failure(Arc<Mutex<Option<io::Error>>>);
+
+impl Failure {
+    /// The file's own error if it had one, else the error that the writer of its format gave.
+    pub(crate) fn explain(&self, path: &Path, error: parquet::errors::ParquetError) -> Error {
+        match self.0.lock().take() {
+            Some(source) => Error::io("write", path)(source),
+            None => Error::Parquet(error),
+        }
+    }
+}
+
+/// A file whose writes pass by the fault hook and whose first error is remembered.
 #[derive(Debug)]
 pub(crate) struct FaultyFile {
     file: File,
     faults: Faults,
+    failure: Failure,
 }
 
 impl FaultyFile {
-    pub(crate) fn create(path: &Path, faults: Faults) -> Result<Self> {
+    pub(crate) fn create(path: &Path, faults: Faults, failure: Failure) -> Result<Self> {
         let file = File::options().create_new(true).write(true).open(path).map_err(Error::io("create", path))?;
-        Ok(Self { file, faults })
+        Ok(Self { file, faults, failure })
     }
 
     /// Bytes and length on disk.
@@ -330,8 +346,14 @@ impl FaultyFile {
 
 impl Write for FaultyFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.faults.at(FaultPoint::DataWrite)?;
-        self.file.write(bytes)
+        let written = self.faults.at(FaultPoint::DataWrite).and_then(|()| self.file.write(bytes));
+        written.inspect_err(|error| {
+            let copy = match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(error.kind(), error.to_string()),
+            };
+            self.failure.0.lock().get_or_insert(copy);
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {

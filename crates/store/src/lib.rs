@@ -10,6 +10,7 @@
 //! - A snapshot never changes, and every file it names stays on disk while it lives.
 //! - One process works on a data directory at a time.
 
+mod append;
 pub(crate) mod catalog;
 pub(crate) mod delta;
 mod error;

@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
 use parking_lot::{Mutex, RwLock};
 
+use crate::append::{self, Appends};
 use crate::catalog::commit::{self, Commit, Committed, NewTable};
 use crate::catalog::plan::{self, Alteration, CreateMode, Draft, FunctionSpec, TableSpec};
 use crate::catalog::snapshot::{Assembly, Database, Removed, Snapshot, Table};
@@ -100,6 +102,7 @@ pub(crate) struct Inner {
     current: RwLock<Arc<Snapshot>>,
     queue: Mutex<VecDeque<Arc<Ticket>>>,
     committer: Mutex<Committer>,
+    appends: Appends,
     mirror: Option<Mirror>,
     jobs: JobStore,
     results: ResultStore,
@@ -158,6 +161,7 @@ impl Store {
             current: RwLock::new(snapshot),
             queue: Mutex::default(),
             committer: Mutex::new(Committer { catalog: Box::new(catalog), uncertain: false }),
+            appends: Appends::default(),
             mirror,
             jobs,
             results,
@@ -301,6 +305,13 @@ impl Store {
     pub fn commit_blocking(&self, commit: Commit) -> Result<Committed> {
         let (outcome, snapshot) = self.inner.transact(move |s, d| commit::plan(s, d, commit))?;
         Ok(Committed { snapshot, extents: outcome.extents, skipped: outcome.skipped })
+    }
+
+    /// Appends a few rows, as a batch in the table's engine types; returns when they are durable. Requests for the same
+    /// table that arrive together share a data file and a commit. For much data or for tags, take a writer.
+    pub async fn append(&self, table: TableId, rows: RecordBatch) -> Result<Committed> {
+        let store = self.clone();
+        blocking(move || append::append(&store, &store.inner.appends, table, rows)).await
     }
 
     /// The table as the engine reads it, in the state of a snapshot; its schema is `table.schema().arrow()`.

@@ -175,9 +175,44 @@ impl Shape {
 pub struct Table {
     row: TableRow,
     shape: Arc<Shape>,
-    /// In commit order.
-    extents: Arc<Vec<Arc<Extent>>>,
+    extents: Arc<ExtentList>,
     directory: Arc<TableDirectory>,
+}
+
+/// The extents of a table as of one commit; shared by all snapshots in which they are the same.
+#[derive(Debug, Default)]
+pub(crate) struct ExtentList {
+    /// In commit order.
+    pub(crate) extents: Vec<Arc<Extent>>,
+    /// Engine statistics of all of them together, for the shape they were last asked for.
+    statistics: Mutex<Option<(Arc<Shape>, Arc<Statistics>)>>,
+}
+
+impl ExtentList {
+    pub(crate) fn new(extents: Vec<Arc<Extent>>) -> Arc<Self> {
+        Arc::new(Self { extents, statistics: Mutex::new(None) })
+    }
+
+    /// Engine statistics, made once per shape.
+    pub(crate) fn statistics(&self, shape: &Arc<Shape>, make: impl FnOnce() -> Statistics) -> Arc<Statistics> {
+        cached(&self.statistics, shape, make)
+    }
+}
+
+fn cached(
+    cache: &Mutex<Option<(Arc<Shape>, Arc<Statistics>)>>,
+    shape: &Arc<Shape>,
+    make: impl FnOnce() -> Statistics,
+) -> Arc<Statistics> {
+    let mut cache = cache.lock();
+    match cache.as_ref() {
+        Some((known, statistics)) if Arc::ptr_eq(known, shape) => Arc::clone(statistics),
+        _ => {
+            let statistics = Arc::new(make());
+            *cache = Some((Arc::clone(shape), Arc::clone(&statistics)));
+            statistics
+        }
+    }
 }
 
 impl Table {
@@ -228,27 +263,27 @@ impl Table {
 
     /// Extents in commit order.
     pub fn extents(&self) -> &[Arc<Extent>] {
-        &self.extents
+        &self.extents.extents
     }
 
     /// The extent with this id.
     pub fn extent(&self, id: ExtentId) -> Option<&Arc<Extent>> {
-        self.extents.iter().find(|extent| extent.id() == id)
+        self.extents().iter().find(|extent| extent.id() == id)
     }
 
     /// Rows of all extents.
     pub fn row_count(&self) -> u64 {
-        self.extents.iter().map(|extent| extent.rows()).sum()
+        self.extents().iter().map(|extent| extent.rows()).sum()
     }
 
     /// Bytes of all data files.
     pub fn byte_size(&self) -> u64 {
-        self.extents.iter().map(|extent| extent.bytes()).sum()
+        self.extents().iter().map(|extent| extent.bytes()).sum()
     }
 
     /// True when some extent carries this tag: how a repeated ingestion is recognised.
     pub fn has_tag(&self, tag: &str) -> bool {
-        self.extents.iter().any(|extent| extent.tags().iter().any(|own| own == tag))
+        self.extents().iter().any(|extent| extent.tags().iter().any(|own| own == tag))
     }
 
     pub(crate) fn row(&self) -> &TableRow {
@@ -263,7 +298,7 @@ impl Table {
         &self.directory
     }
 
-    pub(crate) fn shared_extents(&self) -> Arc<Vec<Arc<Extent>>> {
+    pub(crate) fn extent_list(&self) -> Arc<ExtentList> {
         Arc::clone(&self.extents)
     }
 }
@@ -324,15 +359,7 @@ impl Extent {
 
     /// Engine statistics, made once per shape.
     pub(crate) fn statistics(&self, shape: &Arc<Shape>, make: impl FnOnce() -> Statistics) -> Arc<Statistics> {
-        let mut cached = self.statistics.lock();
-        match cached.as_ref() {
-            Some((known, statistics)) if Arc::ptr_eq(known, shape) => Arc::clone(statistics),
-            _ => {
-                let statistics = Arc::new(make());
-                *cached = Some((Arc::clone(shape), Arc::clone(&statistics)));
-                statistics
-            }
-        }
+        cached(&self.statistics, shape, make)
     }
 }
 
@@ -382,7 +409,7 @@ impl Snapshot {
         }
         for (table, extents) in lists {
             if let Some(table) = next.table_mut(table) {
-                table.extents = Arc::new(extents);
+                table.extents = ExtentList::new(extents);
             }
         }
         next.index_names();
@@ -437,7 +464,7 @@ impl Snapshot {
                 let file = assembly.files.get(&row.id).cloned().unwrap_or_else(|| {
                     DataFile::committed(assembly.layout.root().join(&row.path), Arc::clone(&table.directory))
                 });
-                let list = lists.entry(row.table).or_insert_with(|| table.extents.to_vec());
+                let list = lists.entry(row.table).or_insert_with(|| table.extents().to_vec());
                 list.push(Arc::new(Extent::new((**row).clone(), file)));
                 removed.touched.push(row.table);
             }
@@ -469,7 +496,7 @@ impl Snapshot {
         lists: &'l mut HashMap<TableId, Vec<Arc<Extent>>>,
     ) -> Result<&'l mut Vec<Arc<Extent>>> {
         let known = self.table_by_id(table).ok_or_else(|| missing("table", table))?;
-        Ok(lists.entry(table).or_insert_with(|| known.extents.to_vec()))
+        Ok(lists.entry(table).or_insert_with(|| known.extents().to_vec()))
     }
 
     fn put_table(&mut self, row: &TableRow, assembly: &Assembly<'_>, removed: &mut Removed) -> Result<()> {
@@ -508,7 +535,7 @@ impl Snapshot {
         let id = table.id();
         match lists.remove(&id) {
             Some(list) => removed.extents.extend(list),
-            None => removed.extents.extend(table.extents.iter().cloned()),
+            None => removed.extents.extend(table.extents().iter().cloned()),
         }
         removed.tables.push(Arc::clone(table));
         self.tables.remove(&id);

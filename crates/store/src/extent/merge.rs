@@ -10,7 +10,7 @@ use datafusion::execution::context::{SessionConfig, SessionContext};
 use futures::StreamExt;
 
 use crate::catalog::commit::Commit;
-use crate::catalog::snapshot::{Extent, Table};
+use crate::catalog::snapshot::{Extent, ExtentList, Table};
 use crate::error::{Entity, Error, Result};
 use crate::extent::scan::ExtentTable;
 use crate::id::{ExtentId, TableId};
@@ -112,7 +112,7 @@ fn drop_tags(extent: &Extent) -> Vec<&String> {
 async fn merge_group(store: &Store, table: &Table, group: &[Arc<Extent>], report: &mut MergeReport) -> Result<()> {
     // One partition reads the extents one after the other; the rows in flight are all the memory it needs.
     let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
-    let source = ExtentTable::of(table.name().to_string(), Arc::clone(table.shape()), Arc::new(group.to_vec()));
+    let source = ExtentTable::of(table.name().to_string(), Arc::clone(table.shape()), ExtentList::new(group.to_vec()));
     let mut rows = context.read_table(Arc::new(source))?.execute_stream().await?;
     let mut writer = store.writer_task(&table.target());
     while let Some(batch) = rows.next().await {

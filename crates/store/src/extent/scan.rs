@@ -21,9 +21,8 @@ use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use object_store::ObjectMeta;
-use parking_lot::Mutex;
 
-use crate::catalog::snapshot::{Extent, Shape, Table};
+use crate::catalog::snapshot::{Extent, ExtentList, Shape, Table};
 use crate::extent::adapter::ExtentAdapterFactory;
 use crate::extent::prune::{self, ExtentStatistics};
 use crate::files::DataFile;
@@ -35,41 +34,40 @@ const FOOTER_HINT: usize = 64 * 1024;
 pub(crate) struct ExtentTable {
     name: String,
     shape: Arc<Shape>,
-    extents: Arc<Vec<Arc<Extent>>>,
+    list: Arc<ExtentList>,
     adapter: Arc<ExtentAdapterFactory>,
-    statistics: Mutex<Option<Arc<Statistics>>>,
 }
 
 impl std::fmt::Debug for ExtentTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ExtentTable").field("name", &self.name).field("extents", &self.extents.len()).finish()
+        f.debug_struct("ExtentTable").field("name", &self.name).field("extents", &self.list.extents.len()).finish()
     }
 }
 
 impl ExtentTable {
     pub(crate) fn new(table: &Table) -> Self {
-        Self::of(table.name().to_string(), Arc::clone(table.shape()), table.shared_extents())
+        Self::of(table.name().to_string(), Arc::clone(table.shape()), table.extent_list())
     }
 
-    pub(crate) fn of(name: String, shape: Arc<Shape>, extents: Arc<Vec<Arc<Extent>>>) -> Self {
+    pub(crate) fn of(name: String, shape: Arc<Shape>, list: Arc<ExtentList>) -> Self {
         let adapter = Arc::new(ExtentAdapterFactory::new(&shape));
-        Self { name, shape, extents, adapter, statistics: Mutex::new(None) }
+        Self { name, shape, list, adapter }
     }
 
     fn whole_statistics(&self) -> Arc<Statistics> {
-        let mut cached = self.statistics.lock();
-        Arc::clone(cached.get_or_insert_with(|| Arc::new(prune::table_statistics(&self.extents, &self.shape))))
+        self.list.statistics(&self.shape, || prune::table_statistics(&self.list.extents, &self.shape))
     }
 
     /// The extents that the filters leave.
     fn prune(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<Arc<Extent>>> {
-        let all = || self.extents.to_vec();
+        let extents = &self.list.extents;
+        let all = || extents.clone();
         let Some(filter) = conjunction(filters.to_vec()) else { return Ok(all()) };
         let schema = DFSchema::try_from(Arc::clone(&self.shape.arrow))?;
         let filter = state.create_physical_expr(filter, &schema)?;
         let predicate = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.shape.arrow)).build(filter);
         let Some(predicate) = predicate else { return Ok(all()) };
-        let keep = match predicate.prune(&ExtentStatistics::new(&self.shape, &self.extents)) {
+        let keep = match predicate.prune(&ExtentStatistics::new(&self.shape, extents)) {
             Ok(keep) => keep,
             Err(error) => {
                 // Pruning is never needed for a right answer.
@@ -77,7 +75,7 @@ impl ExtentTable {
                 return Ok(all());
             }
         };
-        Ok(self.extents.iter().zip(keep).filter(|(_, keep)| *keep).map(|(extent, _)| Arc::clone(extent)).collect())
+        Ok(extents.iter().zip(keep).filter(|(_, keep)| *keep).map(|(extent, _)| Arc::clone(extent)).collect())
     }
 
     fn file(&self, extent: &Extent) -> Result<PartitionedFile> {
@@ -141,7 +139,7 @@ impl TableProvider for ExtentTable {
             };
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let statistics = match extents.len() == self.extents.len() {
+        let statistics = match extents.len() == self.list.extents.len() {
             true => self.whole_statistics().as_ref().clone(),
             false => prune::table_statistics(&extents, &self.shape),
         };

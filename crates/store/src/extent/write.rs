@@ -12,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{BloomFilterProperties, EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use tidewater_kql::KqlType;
 use tokio::sync::mpsc;
@@ -24,7 +24,7 @@ use crate::extent::rest;
 use crate::extent::stats::Collector;
 use crate::extent::{StagedExtent, sort};
 use crate::fault::{FaultPoint, Faults};
-use crate::files::{self, DataFile, FaultyFile, Layout, TableDirectory};
+use crate::files::{self, DataFile, Failure, FaultyFile, Layout, TableDirectory};
 use crate::id::{DatabaseId, ExtentId, TableId};
 
 /// Key of the file metadata that names the columns' KQL types, for whoever finds a file without its catalog.
@@ -45,6 +45,9 @@ pub struct WriteOptions {
     pub page_rows: usize,
     /// Compression level of zstd.
     pub zstd_level: i32,
+    /// False positives of the Bloom filters that `==` on a string, guid or long skips row groups by; `None` for no
+    /// filters.
+    pub bloom_false_positives: Option<f64>,
 }
 
 impl Default for WriteOptions {
@@ -59,6 +62,7 @@ impl Default for WriteOptions {
             extent_bytes: 1024 * 1024 * 1024,
             page_rows: 8192,
             zstd_level: 3,
+            bloom_false_positives: Some(0.05),
         }
     }
 }
@@ -168,7 +172,8 @@ impl ExtentWriter {
         Ok(std::mem::take(&mut self.done))
     }
 
-    fn check(&self, batch: &RecordBatch) -> Result<()> {
+    /// Refuses a batch whose columns are not the table's.
+    pub(crate) fn check(&self, batch: &RecordBatch) -> Result<()> {
         let expected = self.target.schema().fields();
         let found = batch.schema_ref().fields();
         if expected.len() != found.len() {
@@ -208,7 +213,7 @@ impl ExtentWriter {
             Some(time) => sort::newest_first(batches, time, |batch| open.write(&self.target.shape, &batch))?,
             None => batches.iter().try_for_each(|batch| open.write(&self.target.shape, batch))?,
         }
-        open.writer.flush()?;
+        open.end_row_group()?;
         let is_full =
             open.rows >= self.options.extent_rows || open.writer.bytes_written() as u64 >= self.options.extent_bytes;
         self.open = Some(open);
@@ -267,6 +272,7 @@ struct OpenFile {
     original_bytes: u64,
     /// Deletes the file unless it is committed.
     file: Arc<DataFile>,
+    failure: Failure,
 }
 
 impl std::fmt::Debug for OpenFile {
@@ -288,14 +294,16 @@ impl OpenFile {
         let id = ExtentId::random();
         let path = directory.join(format!("{id}.parquet"));
         let file = DataFile::staged(path.clone(), Arc::clone(&target.directory));
-        let out = FaultyFile::create(&path, faults.clone())?;
+        let failure = Failure::default();
+        let out = FaultyFile::create(&path, faults.clone(), failure.clone())?;
         let schema = rest_schema(&target.shape, &layout.ticks);
         let properties = properties(&target.shape, options, time, &layout.nans)?;
         // Readers take types from Parquet itself; an embedded Arrow schema would show them string views.
         let arrow_options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(out, Arc::clone(&schema), arrow_options)?;
+        let writer = ArrowWriter::try_new_with_options(out, Arc::clone(&schema), arrow_options)
+            .map_err(|error| failure.explain(&path, error))?;
         let collectors = target.shape.columns.iter().map(|column| Collector::new(column.ty)).collect();
-        Ok(Self { id, writer, schema, layout, collectors, rows: 0, original_bytes: 0, file })
+        Ok(Self { id, writer, schema, layout, collectors, rows: 0, original_bytes: 0, file, failure })
     }
 
     fn observe(&mut self, batch: &RecordBatch) {
@@ -315,12 +323,15 @@ impl OpenFile {
         }
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let stored = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?;
-        self.writer.write(&stored)?;
-        Ok(())
+        self.writer.write(&stored).map_err(|error| self.failure.explain(self.file.path(), error))
+    }
+
+    fn end_row_group(&mut self) -> Result<()> {
+        self.writer.flush().map_err(|error| self.failure.explain(self.file.path(), error))
     }
 
     fn close(mut self, target: &Target) -> Result<StagedExtent> {
-        self.writer.finish()?;
+        self.writer.finish().map_err(|error| self.failure.explain(self.file.path(), error))?;
         let bytes = self.writer.bytes_written() as u64;
         self.writer.inner().sync(self.file.path())?;
         let ticks = self.layout.ticks;
@@ -376,6 +387,17 @@ fn properties(shape: &Shape, options: &WriteOptions, time: Option<usize>, nans: 
         let column_idx = i32::try_from(time).map_err(|_| Error::Invalid("too many columns".into()))?;
         builder =
             builder.set_sorting_columns(Some(vec![SortingColumn { column_idx, descending: true, nulls_first: false }]));
+    }
+    if let Some(share) = options.bloom_false_positives.filter(|share| *share > 0.0 && *share < 1.0) {
+        // Sized for a row group of different values; the writer folds a filter of fewer values to what they need.
+        let bloom = BloomFilterProperties::builder().with_fpp(share).with_max_ndv(options.row_group_rows as u64);
+        let bloom = bloom.try_build()?;
+        for column in &shape.columns {
+            if matches!(column.ty, KqlType::String | KqlType::Guid | KqlType::Long) {
+                let path = ColumnPath::new(vec![column.at_rest().to_string()]);
+                builder = builder.set_column_bloom_filter_properties(path, bloom.clone());
+            }
+        }
     }
     for index in nans {
         let path = ColumnPath::new(vec![shape.columns[*index].at_rest().to_string()]);

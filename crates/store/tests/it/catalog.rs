@@ -235,6 +235,36 @@ async fn many_threads_commit_at_once_and_every_row_is_there_once() {
 }
 
 #[tokio::test]
+async fn small_appends_that_arrive_together_share_files() {
+    let directory = tempdir().unwrap();
+    let store = open(&directory);
+    let id = table(&store, "T", numbers_schema()).await.id();
+    let wrong = arrow::array::RecordBatch::new_empty(schema(&[("x", Long)]).arrow());
+    let appends = (0..200).map(|n: i64| {
+        let store = store.clone();
+        let rows = if n % 50 == 7 { wrong.clone() } else { numbers(n..n + 1) };
+        tokio::spawn(async move { store.append(id, rows).await.map(|committed| (n, committed)) })
+    });
+    let mut refused = 0;
+    for append in appends.collect::<Vec<_>>() {
+        match append.await.unwrap() {
+            // Who is answered finds the rows in the snapshot of the answer.
+            Ok((_, committed)) => assert!(committed.snapshot.table_by_id(id).unwrap().row_count() > 0),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::BadRequest);
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 4);
+    assert_eq!(longs(&store, "T").await, (0..200).filter(|n| n % 50 != 7).collect::<Vec<_>>());
+    let extents = store.snapshot().table_by_id(id).unwrap().extents().len();
+    assert!(extents < 196, "{extents} extents");
+    let gone = tidewater_store::TableId::random();
+    assert_eq!(store.append(gone, numbers(0..1)).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
 async fn a_second_process_is_told_who_holds_the_directory() {
     let directory = tempdir().unwrap();
     let store = open(&directory);

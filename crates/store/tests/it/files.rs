@@ -100,3 +100,14 @@ async fn results_have_their_name_only_when_they_are_whole() {
     results.remove("job-1.arrow").unwrap();
     assert!(results.names().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn the_data_directory_may_have_any_name() {
+    let directory = tempdir().unwrap();
+    for name in ["with space", "100%41#?&+", "été", "a.b", "..hidden", "quote'\""] {
+        let store = tidewater_store::Store::open(&directory.path().join(name), crate::common::small()).unwrap();
+        table(&store, "T", numbers_schema()).await;
+        append(&store, "T", vec![numbers(0..5)]).await;
+        assert_eq!(crate::common::longs(&store, "T").await, [0, 1, 2, 3, 4], "{name}");
+    }
+}

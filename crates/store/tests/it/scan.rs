@@ -297,6 +297,22 @@ async fn a_guid_is_looked_up_by_its_text() {
 }
 
 #[tokio::test]
+async fn a_value_that_is_not_there_is_ruled_out_by_bloom_filters() {
+    let directory = tempdir().unwrap();
+    let store = open(&directory);
+    table(&store, "All", all_types()).await;
+    append(&store, "All", vec![random_batch(0, 5000, &mut Random::new(8))]).await;
+    let provider = store.provider(store.snapshot().table("db", "All").unwrap());
+    // Within the bounds of all row groups, but no value of any.
+    let guid = lit(ScalarValue::FixedSizeBinary(16, Some((0x1111_0000_0000_0000_0000_u128).to_be_bytes().to_vec())));
+    for filter in [col("g").eq(guid), col("s").eq(lit("text xxxxx"))] {
+        let (rows, metrics) = run(context().read_table(Arc::clone(&provider)).unwrap().filter(filter).unwrap()).await;
+        assert_eq!(count(&rows), 0);
+        assert!(metrics["row_groups_pruned_bloom_filter"] >= 4, "{metrics:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_newest_rows_are_found_without_reading_the_old_ones() {
     let directory = tempdir().unwrap();
     let store = open(&directory);

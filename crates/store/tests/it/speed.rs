@@ -66,6 +66,9 @@ fn writing_and_reading_eight_columns() {
     if let Ok(rows) = std::env::var("TIDEWATER_TEST_ROW_GROUP") {
         options.write.row_group_rows = rows.parse().unwrap();
     }
+    if std::env::var("TIDEWATER_TEST_NO_BLOOM").is_ok() {
+        options.write.bloom_false_positives = None;
+    }
     let store = Store::open(directory.path(), options).unwrap();
     let t = runtime.block_on(table(&store, "T", schema(&columns())));
     let mut random = Random::new(1);
@@ -104,6 +107,11 @@ fn writing_and_reading_eight_columns() {
         "select * from t order by t desc limit 10".into(),
         "select * from t order by ms desc limit 10".into(),
         format!("select count(*) from t where trace = {guid}"),
+        "select count(*) from t where trace = (select max(trace) from t where t = 638000000000000000)".into(),
+        "select count(*) from t where trace = arrow_cast(X'70000000000000000000000000000000', 'FixedSizeBinary(16)')"
+            .into(),
+        "select count(*) from t where message = 'request 1234567890123456789 to /api/v1/items/7 took a while'".into(),
+        "select count(*) from t where host = 'host-0123'".into(),
         "select count(distinct trace) from t".into(),
         "select count(*) from t where message like '%items/77 %'".into(),
     ] {
@@ -119,4 +127,50 @@ fn writing_and_reading_eight_columns() {
         let processor = (processor_ms() - processor) / 5;
         println!("{:8.1} ms {processor:6} ms of processor  {sql}", times[1]);
     }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn planning_over_many_extents() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let directory = tempdir().unwrap();
+    let store = Store::open(directory.path(), StoreOptions { delta_mirror: false, ..StoreOptions::default() }).unwrap();
+    let t = runtime.block_on(table(&store, "T", crate::common::numbers_schema()));
+    let start = Instant::now();
+    for n in 0..1000 {
+        let mut writer = store.writer(&t.target());
+        writer.write(crate::common::numbers(n..n + 1)).unwrap();
+        store.commit_blocking(Commit::new().add_all(writer.finish().unwrap(), &[])).unwrap();
+    }
+    println!("1000 commits of a row: {:.2} ms each", start.elapsed().as_secs_f64());
+    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
+    for sql in [
+        "select count(*) from t",
+        "select max(s) from t",
+        "select * from t where n = 777",
+        "select * from t where n > 10",
+    ] {
+        let mut plan = vec![];
+        let mut all = vec![];
+        for _ in 0..5 {
+            let snapshot = store.snapshot();
+            context.deregister_table("t").unwrap();
+            context.register_table("t", store.provider(snapshot.table("db", "T").unwrap())).unwrap();
+            let start = Instant::now();
+            runtime.block_on(async { context.sql(sql).await.unwrap().create_physical_plan().await.unwrap() });
+            plan.push(start.elapsed().as_secs_f64() * 1000.0);
+            runtime.block_on(async { context.sql(sql).await.unwrap().collect().await.unwrap() });
+            all.push(start.elapsed().as_secs_f64() * 1000.0);
+        }
+        plan.sort_by(f64::total_cmp);
+        all.sort_by(f64::total_cmp);
+        println!("{:8.1} ms to plan, {:8.1} ms to plan twice and run  {sql}", plan[2], all[2]);
+    }
+    drop(store);
+    let start = Instant::now();
+    let store = Store::open(directory.path(), StoreOptions { delta_mirror: false, ..StoreOptions::default() }).unwrap();
+    println!("opened in {:.1} ms", start.elapsed().as_secs_f64() * 1000.0);
+    let start = Instant::now();
+    let report = runtime.block_on(store.merge_table(t.id())).unwrap();
+    println!("merged {} extents in {:.1} ms", report.merged.len(), start.elapsed().as_secs_f64() * 1000.0);
 }
