@@ -187,6 +187,10 @@ impl Binder<'_> {
         if !text(left.ty) || !text(right.ty) {
             return self.undefined(op, left.ty, right.ty, span);
         }
+        // Terms are looked for by text: a dynamic needle must be cast. Source: kql-behaviour section 2.
+        if right.ty == Dynamic && looks_for_terms(op) {
+            return self.undefined(op, left.ty, right.ty, span);
+        }
         let left = self.convert(left, String);
         let right = self.convert(right, String);
         if op == BinaryOp::MatchesRegex
@@ -246,6 +250,25 @@ impl Binder<'_> {
         let kind = BExprKind::Between { negated, operand: Box::new(operand), low: Box::new(low), high: Box::new(high) };
         Ok(BExpr { kind, ty: Bool })
     }
+}
+
+/// `has` and its relatives for the beginning and end of terms.
+fn looks_for_terms(op: BinaryOp) -> bool {
+    use BinaryOp::*;
+    matches!(
+        op,
+        Has | NotHas
+            | HasCs
+            | NotHasCs
+            | HasPrefix
+            | NotHasPrefix
+            | HasPrefixCs
+            | NotHasPrefixCs
+            | HasSuffix
+            | NotHasSuffix
+            | HasSuffixCs
+            | NotHasSuffixCs
+    )
 }
 
 fn made(op: BinaryOp, left: BExpr, right: BExpr, ty: KqlType) -> BExpr {

@@ -113,6 +113,12 @@ impl Binder<'_> {
             _ => {
                 let mut keys = self.keys(input, list, "a column of 'distinct'")?;
                 for (key, item) in keys.iter_mut().zip(list) {
+                    // Measured: `gettype(x)` has no name of its own here. Source: kql-behaviour section 5.
+                    if let (ExprKind::Call { base: None, name, .. }, true) = (&item.value.kind, item.names.is_empty())
+                        && name.text == "gettype"
+                    {
+                        key.wanted = Wanted::Nameless;
+                    }
                     // Unlike `by`, `distinct` names a column after a variable.
                     if let (ExprKind::Name(name), true) = (&item.value.kind, item.names.is_empty()) {
                         key.wanted = Wanted::Explicit(name.text.clone());

@@ -97,6 +97,7 @@ fn a_star_leaves_out_bare_keys_but_not_expressions_of_columns() {
 fn keys_stand_before_aggregates() {
     assert_eq!(names("T | summarize n = count(), max(x) by s, bin(t, 1h), a + 1"), "s, t, Column1, n, max_x");
     assert_eq!(names("let q = 5; T | summarize count() by q"), "Column1, count_");
+    assert_eq!(names("let q = 5; T | distinct q, gettype(a), a + 1"), "q, Column1, Column2");
 }
 
 #[test]

@@ -65,6 +65,8 @@ fn text_operators_take_strings_and_dynamics() {
     assert_eq!(ty("s has 'x' and d contains 'y' and s in~ ('a') and d has_any ('x', 5)"), "bool");
     assert_eq!(refusal("T | where a has '1'").code, "SEM0064");
     assert_eq!(refusal("T | where s contains 1").code, "SEM0064");
+    assert_eq!(refusal("T | where s has d.a").code, "SEM0064");
+    assert_eq!(ty("s contains d.a"), "bool");
     assert_eq!(refusal("T | where a has_any ('1')").code, "SEM0064");
     assert_eq!(refusal("T | where s matches regex s").code, "SEM0040");
 }
