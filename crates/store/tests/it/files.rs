@@ -111,3 +111,42 @@ async fn the_data_directory_may_have_any_name() {
         assert_eq!(crate::common::longs(&store, "T").await, [0, 1, 2, 3, 4], "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_damaged_or_missing_file_fails_its_query_and_nothing_else() {
+    let directory = tempdir().unwrap();
+    let store = open(&directory);
+    for name in ["Cut", "Garbled", "Missing", "Whole"] {
+        table(&store, name, numbers_schema()).await;
+        append(&store, name, vec![numbers(0..5000)]).await;
+    }
+    let file = |name: &str| store.snapshot().table("db", name).unwrap().extents()[0].file().path().to_path_buf();
+    let bytes = std::fs::read(file("Cut")).unwrap();
+    std::fs::write(file("Cut"), &bytes[..bytes.len() / 2]).unwrap();
+    let mut garbled = std::fs::read(file("Garbled")).unwrap();
+    for byte in &mut garbled[500..3000] {
+        *byte ^= 0x5a;
+    }
+    std::fs::write(file("Garbled"), garbled).unwrap();
+    std::fs::remove_file(file("Missing")).unwrap();
+    drop(store);
+    let store = open(&directory);
+    for name in ["Cut", "Garbled", "Missing"] {
+        let provider = store.provider(store.snapshot().table("db", name).unwrap());
+        let read = datafusion::prelude::SessionContext::new().read_table(provider).unwrap().collect().await;
+        assert!(read.is_err(), "{name}");
+    }
+    assert_eq!(crate::common::longs(&store, "Whole").await.len(), 5000);
+}
+
+#[tokio::test]
+async fn a_catalog_of_a_newer_version_is_refused_and_left_alone() {
+    let directory = tempdir().unwrap();
+    drop(open(&directory));
+    let path = directory.path().join("catalog.sqlite");
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.execute("UPDATE meta SET value = 99 WHERE key = 'format'", []).unwrap();
+    drop(connection);
+    let error = tidewater_store::Store::open(directory.path(), crate::common::small()).unwrap_err();
+    assert!(error.to_string().contains("catalog format 99"), "{error}");
+}
