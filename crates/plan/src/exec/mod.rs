@@ -6,6 +6,7 @@
 mod cells;
 pub mod dedupe;
 pub mod guard;
+pub mod monotone;
 pub mod mv_expand;
 pub mod ordered_aggregate;
 pub mod output;

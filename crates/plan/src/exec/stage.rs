@@ -362,7 +362,10 @@ impl ExecutionPlan for StageExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![!matches!(self.scope, Scope::Keys(_))]
+        // The optimizer pushes a sort below an operator that keeps order by the positions of the columns: it may only do so
+        // where the input's columns stand unmoved in front.
+        let is_prefix = self.keep.iter().copied().eq(0..self.input.schema().fields().len());
+        vec![is_prefix && !matches!(self.scope, Scope::Keys(_))]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {

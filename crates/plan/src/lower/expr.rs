@@ -15,6 +15,7 @@ use tidewater_kql::KqlType;
 use tidewater_kql::ast::{BinaryOp, InOp};
 
 use crate::bound::{BExpr, BExprKind, ColumnId, Constant, InItem, PathStep, Value};
+use crate::exec::monotone::{Monotone, Step};
 use crate::exec::plain;
 
 /// The engine's column of a bound column.
@@ -218,7 +219,10 @@ fn call(row: &'static Scalar, args: &[BExpr], returns: KqlType) -> Result<Expr> 
             let values = texts.map(|(value, ty)| if *ty == KqlType::String { plain::text(value) } else { value });
             build(values.collect(), &types)
         }
-        Imp::Kernel(kernel) => Ok(KernelUdf::call(row.name, row.is_pure, kernel, values, &types, returns)),
+        Imp::Kernel(kernel) => Ok(match Step::of(row.name, args) {
+            Some(step) => Monotone::call(row.name, kernel, values, &types, returns, step),
+            None => KernelUdf::call(row.name, row.is_pure, kernel, values, &types, returns),
+        }),
         Imp::Binder => plan_err!("{}() cannot be used here", row.name),
         Imp::Refused(reason) => plan_err!("{}() is not supported: {reason}", row.name),
     }

@@ -50,6 +50,45 @@ async fn filters_pass_operators_that_only_add_columns() {
 }
 
 #[tokio::test]
+async fn comparisons_of_bins_become_ranges_of_the_column() {
+    let mut database = Database::new();
+    let query = "range n from -50 to 50 step 1 | extend t = datetime(2020-01-31) + n * 7h";
+    let asked = database.store("T", query, 2).await;
+    let rows = |list: Vec<String>| list.into_iter().map(|row| row.parse::<i64>().unwrap()).collect::<Vec<_>>();
+    for (predicate, filters) in [
+        ("bin(t, 1d) == datetime(2020-02-01)", Some(2)),
+        ("bin(t, 1d) != datetime(2020-02-01)", None),
+        ("bin(t, 1d) > datetime(2020-02-01)", Some(1)),
+        ("bin(t, 1d) <= datetime(2020-02-01)", Some(1)),
+        // Not a bin's edge: computed as it stands.
+        ("bin(t, 1d) >= datetime(2020-02-01 01:00)", None),
+        ("startofday(t) == datetime(2020-02-02)", Some(2)),
+        ("startofweek(t) == datetime(2020-02-02)", Some(2)),
+        ("startofmonth(t) == datetime(2020-02-01)", Some(2)),
+        ("startofyear(t) <= datetime(2020-01-01)", Some(1)),
+        ("bin(n, 7) == -14", Some(2)),
+        ("bin(n, 7) >= -13", None),
+        ("bin_at(t, 1d, datetime(2020-01-01 12:00)) == datetime(2020-02-01 12:00)", Some(2)),
+    ] {
+        let found = rows(database.rows(&format!("T | where {predicate} | project n | sort by n asc")).await);
+        if let Some(filters) = filters {
+            let seen = asked.lock().unwrap().filters.clone();
+            assert_eq!(seen.len(), filters, "{predicate}: {seen:?}");
+            assert!(seen.iter().all(|filter| !filter.contains("kql_")), "{predicate}: {seen:?}");
+        }
+        // The same over rows that no rule has looked at.
+        let exact = format!(
+            "T | extend p = tostring({predicate}) | summarize l = make_list(n) by p | where p == 'True' | mv-expand l to typeof(long) | project l | sort by l asc"
+        );
+        assert_eq!(found, rows(database.rows(&exact).await), "{predicate}");
+        assert!(!found.is_empty(), "{predicate}");
+    }
+    // Through a computed column, too.
+    database.answer("T | extend d = bin(t, 1d) | where d == datetime(2020-02-01) | summarize count() by d").await;
+    assert_eq!(asked.lock().unwrap().filters.len(), 2);
+}
+
+#[tokio::test]
 async fn top_and_sorted_take_become_one_bounded_sort() {
     let mut database = Database::new();
     database.store("T", "range n from 1 to 50000 step 1 | extend s = tostring(n)", 3).await;
