@@ -16,7 +16,7 @@ use tidewater_kql::value::{datetime, real, timespan};
 use crate::aggregate::frame::Reader;
 
 /// Values kept exactly for one group: percentiles of up to so many values are exact.
-pub const EXACT_LIMIT: usize = 1 << 17;
+pub const EXACT_LIMIT: usize = 1 << 16;
 /// About twice the number of centroids that remain.
 const COMPRESSION: f64 = 400.0;
 /// Values gathered between two compressions.

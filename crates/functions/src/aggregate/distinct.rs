@@ -284,6 +284,11 @@ impl Kind for Distinct {
         let mut texts = StringViewBuilder::with_capacity(cells.len());
         let mut text = Vec::new();
         for cell in cells {
+            // No value gives null, as the summarize page lists it.
+            if cell.is_empty() {
+                texts.append_null();
+                continue;
+            }
             text.clear();
             cell.write_json(&mut text);
             texts.append_value(utf8(&text)?);

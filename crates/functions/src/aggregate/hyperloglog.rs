@@ -97,6 +97,11 @@ impl Sketch {
         }
     }
 
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.form, Form::Exact(hashes) if hashes.is_empty())
+    }
+
     /// The number of distinct hashes.
     pub fn count(&self) -> i64 {
         match &self.form {

@@ -2,7 +2,8 @@
 //!
 //! Shape: Welford's running mean and squared distance, merged by Chan's formula. `variance` is
 //! rounded to ten decimals and `stdev` is the square root of that rounded value, as the reference
-//! engine answers; fewer values than needed give 0. Infinity and NaN give NaN.
+//! engine answers; fewer values than needed give 0, except that `covariance` of nothing is null.
+//! Infinity and NaN give NaN.
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -275,12 +276,13 @@ impl Groups for Moments {
         let values = self.cells[..groups].iter().map(|cell| {
             let spread = cell.spread(self.is_population);
             match self.answer {
-                Answer::Stdev => round_variance(spread).sqrt(),
-                Answer::Variance => round_variance(spread),
-                Answer::Covariance => spread,
+                Answer::Stdev => Some(round_variance(spread).sqrt()),
+                Answer::Variance => Some(round_variance(spread)),
+                // Not among the aggregates whose value without rows is 0. Source: summarize page.
+                Answer::Covariance => (cell.count > 0).then_some(spread),
             }
         });
-        Ok(Arc::new(Float64Array::from_iter_values(values)))
+        Ok(Arc::new(Float64Array::from_iter(values)))
     }
 
     fn state(&mut self, groups: usize) -> Result<Vec<ArrayRef>> {

@@ -321,7 +321,9 @@ impl Kind for Percentiles {
     fn finish(&self, cells: &mut [Cell]) -> Result<ArrayRef> {
         if self.answer == Answer::Digest {
             return texts(cells, |cell, out| {
-                cell.digest.write_json(cell.scale.unwrap_or(Scale(KqlType::Long)), out);
+                if !cell.digest.is_empty() {
+                    cell.digest.write_json(cell.scale.unwrap_or(Scale(KqlType::Long)), out);
+                }
             });
         }
         let scale = Scale(percentile_type(self.ty.unwrap_or(KqlType::Long)));

@@ -488,6 +488,9 @@ fn nothing_to_aggregate_has_the_answers_of_the_reference_engine() {
         for name in ["sum", "dcount", "count_distinct"] {
             assert_eq!(over(name), ScalarValue::Int64(Some(0)), "{name}");
         }
+        for name in ["hll", "tdigest"] {
+            assert_eq!(text(over(name)), None, "{name}");
+        }
         for name in ["min", "max", "take_anyif"] {
             assert_eq!(over(name), ScalarValue::Int64(None), "{name}");
         }

@@ -10,6 +10,7 @@ mod densify;
 mod geohash;
 mod h3_covering;
 mod lines;
+mod meetings;
 mod points;
 mod polygons;
 mod shape;
@@ -115,6 +116,11 @@ pub const ROWS: &[Scalar] = &[
         "Whether two lines have a point in common.", "geo-intersects-2lines-function"),
     row!("geo_intersects_line_with_polygon", LINE_AND_POLYGON, polygons::intersects_line,
         "Whether a line and a polygon have a point in common.", "geo-intersects-line-with-polygon-function"),
+    row!("geo_intersection_2lines",
+        &[sig(&[required("lineString1", DYNAMIC), required("lineString2", DYNAMIC)], TO_DYNAMIC)], meetings::two_lines,
+        "What two lines have in common.", "geo-intersection-2lines-function"),
+    row!("geo_intersection_line_with_polygon", &[sig(&[LINE, POLYGON], TO_DYNAMIC)], meetings::line_with_polygon,
+        "The parts of a line within a polygon.", "geo-intersection-line-with-polygon-function"),
     row!("geo_line_to_s2cells", &[sig(&[LINE, LEVEL, RADIUS], TO_DYNAMIC)], covering::of_line,
         "S2 cells of one level that cover a line.", "geo-line-to-s2cells-function"),
 
@@ -174,10 +180,6 @@ pub const ROWS: &[Scalar] = &[
     row!("geo_h3cell_level", &[sig(&[required("h3cell", STRING)], TO_INT)], cells::h3_level,
         "Resolution of an H3 cell.", "geo-h3cell-level-function"),
 
-    refused!("geo_intersection_2lines", "the order of the points of a result is not documented",
-        "What two lines have in common.", "geo-intersection-2lines-function"),
-    refused!("geo_intersection_line_with_polygon", "the order of the points of a result is not documented",
-        "What a line and a polygon have in common.", "geo-intersection-line-with-polygon-function"),
     refused!("geo_intersection_2polygons", "the order of the points of a result is not documented",
         "What two polygons have in common.", "geo-intersection-2polygons-function"),
     refused!("geo_union_polygons_array", "the order of the points of a result is not documented",
