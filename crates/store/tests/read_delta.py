@@ -1,7 +1,7 @@
-"""Reads the table that the test `delta::for_other_engines` wrote, with delta-rs, DuckDB and chDB (Delta kernel).
+"""Reads the table that the test `delta::a_table_of_every_type` wrote, with delta-rs, DuckDB and chDB (Delta kernel).
 
     pip install deltalake duckdb pyarrow pytz chdb
-    TIDEWATER_TEST_DELTA=DIR cargo test ... delta::for_other -- --ignored
+    TIDEWATER_TEST_DELTA=DIR cargo test ... delta::a_table_of_every_type
     python read_delta.py DIR
 """
 

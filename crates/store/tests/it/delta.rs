@@ -156,15 +156,15 @@ async fn names_that_delta_cannot_hold_are_not_mirrored() {
     assert!(replay(&table_directory(store.root(), &plain)).is_none());
 }
 
-/// Writes a table of every type for `tests/read_delta.py`, which reads it with other engines:
-/// `TIDEWATER_TEST_DELTA=DIR cargo test ... delta::for_other -- --ignored`.
+/// Mirrors a table of every type. With `TIDEWATER_TEST_DELTA=DIR` it stays there for `tests/read_delta.py`,
+/// which reads it with other engines.
 #[tokio::test]
-#[ignore = "writes a directory for tests/read_delta.py"]
-async fn for_other_engines() {
+async fn a_table_of_every_type_is_mirrored_for_other_engines() {
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::Int64Type;
-    let directory = std::env::var("TIDEWATER_TEST_DELTA").expect("TIDEWATER_TEST_DELTA names a directory");
-    let store = Store::open(directory.as_ref(), mirrored()).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = std::env::var_os("TIDEWATER_TEST_DELTA").map_or(scratch.path().to_path_buf(), Into::into);
+    let store = Store::open(&directory, mirrored()).unwrap();
     let id = table(&store, "All", crate::scan::all_types()).await.id();
     let mut random = crate::common::Random::new(9);
     let (mut rows, mut times, mut spans, mut guids) = (0, 0i128, 0i128, 0);
@@ -196,4 +196,13 @@ async fn for_other_engines() {
         "columns": table.columns().iter().map(|column| column.name.clone()).collect::<Vec<_>>(),
     });
     std::fs::write(store.root().join("expected.json"), expected.to_string()).unwrap();
+    let log = table_directory(store.root(), &table).join("_delta_log");
+    let actions: Vec<String> = std::fs::read_dir(log)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let live = |kind: &str| actions.iter().map(|text| text.matches(&format!("{{\"{kind}\":")).count()).sum::<usize>();
+    assert_eq!(live("add") - live("remove"), table.extents().len());
 }

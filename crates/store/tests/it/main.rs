@@ -10,4 +10,3 @@ mod files;
 mod jobs;
 mod merge;
 mod scan;
-mod speed;
