@@ -85,7 +85,8 @@ async fn comparisons_of_bins_become_ranges_of_the_column() {
     }
     // Through a computed column, too.
     database.answer("T | extend d = bin(t, 1d) | where d == datetime(2020-02-01) | summarize count() by d").await;
-    assert_eq!(asked.lock().unwrap().filters.len(), 2);
+    let seen = asked.lock().unwrap().filters.clone();
+    assert!(!seen.is_empty() && seen.iter().all(|filter| !filter.contains("kql_")), "{seen:?}");
 }
 
 #[tokio::test]
