@@ -205,7 +205,9 @@ impl Binder<'_> {
             RelOp::Join { .. } => {
                 self.not_served(span, "a join with the rows themselves inside 'mv-apply' or 'partition'")
             }
-            RelOp::Shared { .. } => self.not_served(span, "'materialize' inside 'mv-apply' or 'partition'"),
+            RelOp::Shared { .. } => {
+                self.not_served(span, "'materialize' or a grouping 'mv-apply' inside 'mv-apply' or 'partition'")
+            }
             RelOp::Rows { .. } | RelOp::Table { .. } | RelOp::Range { .. } => {
                 self.not_served(span, "a subquery that does not read the rows of 'mv-apply' or 'partition'")
             }

@@ -4,6 +4,7 @@ mod diagnostics;
 mod limits;
 mod names;
 mod operators;
+mod rows;
 mod statements;
 mod types;
 
