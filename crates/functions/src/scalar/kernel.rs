@@ -341,7 +341,7 @@ pub fn each_piece_or_new(
     for row in 0..rows {
         new.clear();
         match f(row, source.text(row), &mut new) {
-            Piece::Part(range) => builder.push_part(source, row, range),
+            Piece::Part(range) => builder.push_part(row, range),
             Piece::Text(text) => builder.push(&text),
             Piece::New => builder.push(&new),
             Piece::Null => builder.push_null(),
@@ -355,8 +355,16 @@ const INLINE: usize = 12;
 /// A block of new texts is closed at this size. A view's offset has 32 bits.
 const BLOCK: usize = 1 << 20;
 
+/// Shared buffers are kept only if the parts make up at least this share of them: else a few short texts would hold
+/// the memory of whole documents, and the engine would count it against the query.
+const MIN_SHARED_SHARE: usize = 4;
+
 /// Builds a string view array of new texts and of parts of an existing one.
 pub struct TextBuilder {
+    /// Whose texts `push_part` cuts; its buffers are the first of `buffers`.
+    source: Option<(StringViewArray, usize)>,
+    /// Bytes that stand in the source's buffers.
+    shared: usize,
     views: Vec<u128>,
     buffers: Vec<Buffer>,
     block: Vec<u8>,
@@ -364,15 +372,27 @@ pub struct TextBuilder {
     valid: Option<Vec<bool>>,
 }
 
+/// The buffer and the offset of a long view, whose layout is length, prefix, buffer, offset: 32 bits each, the lowest first.
+fn place(view: u128) -> (usize, usize) {
+    ((view >> 64) as u32 as usize, (view >> 96) as u32 as usize)
+}
+
+/// The length of a view's text.
+fn length(view: u128) -> usize {
+    view as u32 as usize
+}
+
 impl TextBuilder {
     /// For `rows` texts.
     pub fn new(rows: usize) -> Self {
-        Self { views: Vec::with_capacity(rows), buffers: Vec::new(), block: Vec::new(), valid: None }
+        let views = Vec::with_capacity(rows);
+        Self { source: None, shared: 0, views, buffers: Vec::new(), block: Vec::new(), valid: None }
     }
 
     /// For texts of which some are parts of `source`'s.
     pub fn over(source: &Texts, rows: usize) -> Self {
-        Self { buffers: source.array.data_buffers().to_vec(), ..Self::new(rows) }
+        let buffers = source.array.data_buffers().to_vec();
+        Self { source: Some((source.array.clone(), source.mask)), buffers, ..Self::new(rows) }
     }
 
     /// Appends a copy of a text.
@@ -390,20 +410,22 @@ impl TextBuilder {
         self.push_view(view);
     }
 
-    /// Appends the bytes `range` of the source's text for `row`. The source must be the one given to `over`.
-    /// A range that is not one of whole characters of the text gives `""`.
-    pub fn push_part(&mut self, source: &Texts, row: usize, range: Range<usize>) {
-        let text = source.text(row);
+    /// Appends the bytes `range` of the source's text for `row` without copying them. A range that is not one of whole
+    /// characters of the text gives `""`.
+    pub fn push_part(&mut self, row: usize, range: Range<usize>) {
+        let Some((source, mask)) = &self.source else { return self.push("") };
+        let slot = row & mask;
+        let text = if source.is_null(slot) { "" } else { source.value(slot) };
         let start = range.start;
-        let Some(part) = text.get(range) else { return self.push("") };
-        if part.len() <= INLINE {
-            return self.push_view(make_view(part.as_bytes(), 0, 0));
-        }
-        let slot = row & source.mask;
-        let whole = source.array.views()[slot];
-        // The layout of a long view: length, prefix, buffer, offset; 32 bits each, the lowest first.
-        let (buffer, offset) = ((whole >> 64) as u32, (whole >> 96) as u32);
-        self.push_view(make_view(part.as_bytes(), buffer, offset + start as u32));
+        let view = match text.get(range) {
+            Some(part) if part.len() > INLINE => {
+                let (buffer, offset) = place(source.views()[slot]);
+                self.shared += part.len();
+                make_view(part.as_bytes(), buffer as u32, (offset + start) as u32)
+            }
+            part => make_view(part.unwrap_or("").as_bytes(), 0, 0),
+        };
+        self.push_view(view);
     }
 
     /// Appends a null.
@@ -426,13 +448,36 @@ impl TextBuilder {
         }
     }
 
+    /// Lets go of the source's buffers when little of them is used.
+    fn release_source(&mut self) {
+        let Some((source, _)) = self.source.take() else { return };
+        let count = source.data_buffers().len();
+        let held: usize = source.data_buffers().iter().map(Buffer::len).sum();
+        if count == 0 || self.shared.saturating_mul(MIN_SHARED_SHARE) >= held || self.shared > u32::MAX as usize {
+            return;
+        }
+        let mut copy = Vec::with_capacity(self.shared);
+        for view in &mut self.views {
+            let (buffer, offset) = place(*view);
+            if length(*view) > INLINE && buffer < count {
+                let text = &self.buffers[buffer][offset..offset + length(*view)];
+                *view = make_view(text, self.buffers.len() as u32, copy.len() as u32);
+                copy.extend_from_slice(text);
+            }
+        }
+        self.buffers.push(Buffer::from_vec(copy));
+        // The numbers of the other buffers stay.
+        self.buffers[..count].fill(Buffer::from_vec(Vec::<u8>::new()));
+    }
+
     /// The array.
     pub fn finish(mut self) -> ArrayRef {
         self.close_block();
+        self.release_source();
         let nulls = self.valid.map(NullBuffer::from);
         // SAFETY: every view was made from a `&str` and names a buffer of `buffers` at an offset where
-        // exactly that text stands: either appended to the block above, or a part, checked to consist of
-        // whole characters, of a text in the buffers of a valid array.
+        // exactly that text stands: appended to a block, copied when the source was released, or a part, checked
+        // to consist of whole characters, of a text of the source, whose buffers come first.
         let array = unsafe { StringViewArray::new_unchecked(self.views.into(), self.buffers, nulls) };
         Arc::new(array)
     }
@@ -446,33 +491,30 @@ mod tests {
         Texts::new(&ColumnarValue::Array(Arc::new(StringViewArray::from(values)))).unwrap()
     }
 
-    #[test]
-    fn parts_share_the_buffers_of_the_source() {
-        let long = "a text that is longer than twelve bytes, twice over";
-        let source = texts(vec![Some(long), None, Some("héllo")]);
-        let mut builder = TextBuilder::over(&source, 4);
-        builder.push_part(&source, 0, 2..30);
-        builder.push_part(&source, 1, 0..0);
+    fn cut(source: &Texts, range: Range<usize>) -> StringViewArray {
+        let mut builder = TextBuilder::over(source, 6);
+        builder.push_part(0, range);
+        builder.push_part(1, 0..0);
         builder.push_null();
-        builder.push_part(&source, 2, 0..2);
-        builder.push_part(&source, 2, 0..3);
+        builder.push_part(2, 0..2);
+        builder.push_part(2, 0..3);
         builder.push("another text that is longer than twelve bytes");
         let array = builder.finish();
-        let array = array.as_any().downcast_ref::<StringViewArray>().unwrap();
         array.to_data().validate_full().unwrap();
-        let read: Vec<_> = array.iter().collect();
-        assert_eq!(
-            read,
-            [
-                Some(&long[2..30]),
-                Some(""),
-                None,
-                Some(""),
-                Some("hé"),
-                Some("another text that is longer than twelve bytes")
-            ]
-        );
-        assert_eq!(array.data_buffers().len(), 2);
+        array.as_any().downcast_ref::<StringViewArray>().unwrap().clone()
+    }
+
+    #[test]
+    fn parts_share_the_buffers_of_the_source_or_are_copied_when_they_are_few() {
+        let long = "a text that is longer than twelve bytes, and then once more a text";
+        let source = texts(vec![Some(long), None, Some("héllo")]);
+        for (range, shares) in [(2..60, true), (2..15, false)] {
+            let array = cut(&source, range.clone());
+            let read: Vec<_> = array.iter().collect();
+            let new = "another text that is longer than twelve bytes";
+            assert_eq!(read, [Some(&long[range]), Some(""), None, Some(""), Some("hé"), Some(new)]);
+            assert_eq!(!array.data_buffers()[0].is_empty(), shares);
+        }
     }
 
     #[test]
