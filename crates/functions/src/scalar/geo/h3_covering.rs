@@ -15,7 +15,7 @@ use super::polygons;
 use super::shape::{Degrees, Polygons};
 use super::sphere::EARTH_RADIUS_METERS;
 use crate::call::Call;
-use crate::scalar::kernel::each_dynamic;
+use crate::scalar::kernel::{each_dynamic, rows};
 use crate::scalar::rows::Numbers;
 
 /// Most cells. Source: geo_polygon_to_h3cells page.
@@ -29,7 +29,7 @@ pub fn of_polygon(call: &Call<'_>) -> Result<ColumnarValue> {
     let levels = if call.args.len() > 1 { Some(Numbers::of(call, 1)?) } else { None };
     let radii = if call.args.len() > 2 { Some(Numbers::of(call, 2)?) } else { None };
     if let Some(radii) = &radii
-        && (0..call.rows.max(1)).any(|row| radii.real(row).is_some_and(|radius| radius > 0.0))
+        && (0..rows(call)).any(|row| radii.real(row).is_some_and(|radius| radius > 0.0))
     {
         return not_impl_err!("geo_polygon_to_h3cells() with a radius is not served");
     }
