@@ -8,7 +8,7 @@ use tidewater_kql::{Diagnostic, KqlType, Span, diagnostic};
 use crate::bind::names::{Wanted, percentile_name};
 use crate::bind::project::Item;
 use crate::bind::row::Row;
-use crate::bind::{Binder, Bound, Stopped};
+use crate::bind::{Binder, Bound, Stopped, aggregate_operands};
 use crate::bound::{AggregateRow, BExpr, BExprKind, BoundAggregate};
 
 impl Binder<'_> {
@@ -67,12 +67,21 @@ impl Binder<'_> {
     /// Registers an aggregate; gives its outputs as columns.
     fn collect(&mut self, aggregate: BoundAggregate, row: &mut Row<'_>) -> Vec<BExpr> {
         let types = aggregate.outputs();
-        let ids: Vec<_> = types.iter().map(|_| self.fresh_id()).collect();
-        let outputs = ids.iter().zip(types).map(|(id, ty)| BExpr { kind: BExprKind::Column(*id), ty }).collect();
-        if let Some(aggregates) = row.aggregates.as_mut() {
-            aggregates.found.push((aggregate, ids));
-        }
-        outputs
+        let is_pure = !aggregate_operands(&aggregate)
+            .iter()
+            .any(|operand| operand.any(|node| matches!(&node.kind, BExprKind::Call { row, .. } if !row.is_pure)));
+        let Some(aggregates) = row.aggregates.as_mut() else { return Vec::new() };
+        let text = format!("{aggregate:?}");
+        let ids = match aggregates.known.get(&text) {
+            Some(ids) if is_pure => ids.clone(),
+            _ => {
+                let ids: Vec<_> = types.iter().map(|_| self.fresh_id()).collect();
+                aggregates.known.insert(text, ids.clone());
+                aggregates.found.push((aggregate, ids.clone()));
+                ids
+            }
+        };
+        ids.into_iter().zip(types).map(|(id, ty)| BExpr { kind: BExprKind::Column(id), ty }).collect()
     }
 
     /// An aggregate of the registry with one value.

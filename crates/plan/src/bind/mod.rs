@@ -53,8 +53,8 @@ use tidewater_kql::{Diagnostic, KqlType, Span, diagnostic};
 
 use crate::PlanContext;
 use crate::bound::{
-    BExpr, BExprKind, BindOutcome, BoundColumn, BoundQuery, ColumnId, Constant, Evaluate, Known, Need, NeedKey,
-    NeedWhat, Rel, RelOp, SharedId, WindowFunction,
+    BExpr, BExprKind, BindOutcome, BoundAggregate, BoundColumn, BoundQuery, ColumnId, Constant, Evaluate, Known, Need,
+    NeedKey, NeedWhat, Rel, RelOp, SharedId, WindowFunction,
 };
 use crate::catalog::CatalogView;
 use scope::{Env, Frame, FunctionDef};
@@ -366,14 +366,6 @@ pub(crate) fn inputs(op: &RelOp) -> Vec<&Arc<Rel>> {
 
 /// The expressions of an operator.
 pub(crate) fn expressions(op: &RelOp) -> Vec<&BExpr> {
-    use crate::bound::BoundAggregate;
-    fn of_aggregate(aggregate: &BoundAggregate) -> Vec<&BExpr> {
-        match aggregate {
-            BoundAggregate::Function { args, .. } => args.iter().collect(),
-            BoundAggregate::ArgExtreme { by, values, .. } => std::iter::once(by).chain(values).collect(),
-            BoundAggregate::TakeAny { values, predicate } => values.iter().chain(predicate).collect(),
-        }
-    }
     match op {
         RelOp::Rows { .. }
         | RelOp::Table { .. }
@@ -385,7 +377,7 @@ pub(crate) fn expressions(op: &RelOp) -> Vec<&BExpr> {
         RelOp::Filter { predicate, .. } => vec![predicate],
         RelOp::Project { items, .. } => items.iter().collect(),
         RelOp::Aggregate { keys, aggregates, .. } => {
-            keys.iter().chain(aggregates.iter().flat_map(of_aggregate)).collect()
+            keys.iter().chain(aggregates.iter().flat_map(aggregate_operands)).collect()
         }
         RelOp::Sort { keys, .. } | RelOp::PartitionTop { keys, .. } => keys.iter().map(|key| &key.expr).collect(),
         RelOp::Join { keys, .. } => keys.iter().flat_map(|(left, right)| [left, right]).collect(),
@@ -395,9 +387,18 @@ pub(crate) fn expressions(op: &RelOp) -> Vec<&BExpr> {
         RelOp::MakeSeries(series) => series
             .keys
             .iter()
-            .chain(series.aggregates.iter().flat_map(|(aggregate, _)| of_aggregate(aggregate)))
+            .chain(series.aggregates.iter().flat_map(|(aggregate, _)| aggregate_operands(aggregate)))
             .chain([&series.axis])
             .collect(),
+    }
+}
+
+/// The expressions that an aggregate reads.
+pub(crate) fn aggregate_operands(aggregate: &BoundAggregate) -> Vec<&BExpr> {
+    match aggregate {
+        BoundAggregate::Function { args, .. } => args.iter().collect(),
+        BoundAggregate::ArgExtreme { by, values, .. } => std::iter::once(by).chain(values).collect(),
+        BoundAggregate::TakeAny { values, predicate } => values.iter().chain(predicate).collect(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What an expression may refer to while it is bound: columns, and whether aggregates and window
 //! functions are allowed and where they are collected.
 
+use std::collections::HashMap;
+
 use tidewater_kql::Span;
 
 use crate::bound::{BExpr, BoundAggregate, BoundColumn, ColumnId, WindowFunction};
@@ -23,6 +25,8 @@ pub(crate) struct Row<'r> {
 pub(crate) struct Aggregates {
     /// Each with its output columns.
     pub found: Vec<(BoundAggregate, Vec<ColumnId>)>,
+    /// Outputs of aggregates by their text: the same aggregate twice is computed once.
+    pub known: HashMap<String, Vec<ColumnId>>,
     /// Columns of the input that `by` names bare: `*` leaves them out.
     pub keys: Vec<ColumnId>,
     /// Inside an aggregate's arguments: columns are allowed there, aggregates are not.

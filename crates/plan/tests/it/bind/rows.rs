@@ -134,3 +134,12 @@ async fn a_union_aligns_by_name_and_type() {
     ])
     .await;
 }
+
+#[tokio::test]
+async fn the_same_aggregate_twice_is_computed_once_unless_it_draws_random_numbers() {
+    check(&[
+        ("datatable (a: long) [1, 2] | summarize sum(a), q = sum(a) + 1, any(a) == take_any(a)", &["3 | 4 | true"]),
+        ("range x from 1 to 9 step 1 | summarize p = sum(rand()), q = sum(rand()) | project p == q", &["false"]),
+    ])
+    .await;
+}
