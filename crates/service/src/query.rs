@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use serde_json::Value;
 use tidewater_kql::{KqlType, TableSchema, value};
-use tidewater_plan::session::task_context;
+use tidewater_plan::session::{execution_plan, task_context};
 use tidewater_plan::{PlanContext, PlanError, PlannedQuery, PlannedResult, plan_query};
 
 use crate::answer::{QueryAnswer, ResultTable};
@@ -156,9 +156,8 @@ impl Service {
         context: &Context,
         plan: &datafusion::logical_expr::LogicalPlan,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let state = self.inner().session.state();
         tokio::select! {
-            physical = state.create_physical_plan(plan) => physical.map_err(Error::from),
+            physical = execution_plan(&self.inner().session, plan) => physical.map_err(Error::from),
             () = context.cancel.cancelled() => Err(Error::cancelled(None)),
             () = tokio::time::sleep_until(context.deadline.into()) => Err(Error::timeout()),
         }

@@ -53,7 +53,8 @@ impl Range {
         let (steps, count) = match (&start.value, &stop.value, &step.value) {
             (Value::Real(start), Value::Real(stop), Value::Real(step)) => {
                 let count = ((stop - start) / step).floor() + 1.0;
-                let count = if *step == 0.0 || !(count >= 1.0) { 0 } else { count.min(i64::MAX as f64) as u64 };
+                // A NaN among the bounds makes no rows: the cast of NaN is zero.
+                let count = if *step == 0.0 { 0 } else { count.clamp(0.0, i64::MAX as f64) as u64 };
                 (Steps::Real { start: *start, step: *step }, count)
             }
             (Value::Decimal(start), Value::Decimal(stop), Value::Decimal(step)) => {

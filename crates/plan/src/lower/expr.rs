@@ -150,21 +150,26 @@ pub fn case(branches: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
 
 /// Alternatives: equalities of one column with several constants become one list.
 fn any_holds(operands: &[BExpr]) -> Result<Expr> {
-    let mut lists: Vec<(&BExpr, ColumnId, Vec<(Expr, KqlType)>)> = Vec::new();
+    struct List<'a> {
+        id: ColumnId,
+        column: &'a BExpr,
+        items: Vec<(Expr, KqlType)>,
+    }
+    let mut lists: Vec<List> = Vec::new();
     let mut others = Vec::new();
     for operand in operands {
         match equality(operand) {
             Some((column, id, value)) => {
                 let item = (constant(&value, column.ty), column.ty);
-                match lists.iter_mut().find(|(_, known, _)| *known == id) {
-                    Some((_, _, items)) => items.push(item),
-                    None => lists.push((column, id, vec![item])),
+                match lists.iter_mut().find(|list| list.id == id) {
+                    Some(list) => list.items.push(item),
+                    None => lists.push(List { id, column, items: vec![item] }),
                 }
             }
             None => others.push(holds(operand)?),
         }
     }
-    for (column, _, mut items) in lists {
+    for List { column, mut items, .. } in lists {
         let operand = value(column)?;
         others.push(match items.len() {
             1 => operand.eq(items.remove(0).0),
