@@ -37,7 +37,8 @@ impl ColumnId {
 pub struct BoundColumn {
     /// Its identity.
     pub id: ColumnId,
-    /// Its name as the user sees it; unique within the relation.
+    /// Its name as the user sees it; unique within every relation that a user's operator gives. Columns that only pass
+    /// between the parts of one operator may share a name or have none.
     pub name: String,
     /// Its type.
     pub ty: KqlType,
