@@ -184,6 +184,7 @@ pub const ROWS: &[Scalar] = &[
         repeat,
         "An array of one value again and again.",
         "repeat-function",
+        name_rule: NameRule::Affix("repeat_", ""),
         examples: &[("print repeat(1, 3)", "[1,1,1]")],
     ),
     row!(

@@ -92,6 +92,7 @@ pub const ROWS: &[Scalar] = &[
         treepath,
         "The paths to everything inside a dynamic.",
         "treepath-function",
+        name_rule: NameRule::Affix("tree_", ""),
         examples: &[("print treepath(dynamic({'a': [1]}))", "[\"['a']\",\"['a'][0]\"]")],
     ),
     row!(

@@ -35,6 +35,7 @@ pub const ROWS: &[Scalar] = &[
         parse_csv,
         "The values of the first record of a CSV text, as an array of strings.",
         "parse-csv-function",
+        name_rule: NameRule::PassThrough,
         examples: &[("print parse_csv('a,\"b,c\"')", "[\"a\",\"b,c\"]")],
     ),
     row!(
@@ -43,6 +44,7 @@ pub const ROWS: &[Scalar] = &[
         parse_xml,
         "An XML text as a bag: attributes under `@name`, text beside them under `#text`, repeated elements as arrays.",
         "parse-xml-function",
+        name_rule: NameRule::PassThrough,
         examples: &[("print parse_xml('<e a=\"1\">x</e>')", "{\"e\":{\"@a\":\"1\",\"#text\":\"x\"}}")],
     ),
     row!(
