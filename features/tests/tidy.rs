@@ -59,7 +59,10 @@ fn light_crates_do_not_link_the_engine() {
         let text = manifest(name);
         assert!(!dependencies(&text).iter().any(|dependency| dependency.starts_with("datafusion")), "{name}");
     }
-    assert!(!dependencies(&manifest("functions")).contains(&"datafusion"), "functions takes the expression crates only");
+    assert!(
+        !dependencies(&manifest("functions")).contains(&"datafusion"),
+        "functions takes the expression crates only"
+    );
 }
 
 #[test]

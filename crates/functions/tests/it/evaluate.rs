@@ -27,9 +27,7 @@ fn value(expr: &Expr, batch: &RecordBatch) -> ColumnarValue {
         Expr::Not(inner) => ColumnarValue::Array(Arc::new(boolean::not(&bools(inner)).unwrap())),
         Expr::IsNull(inner) => ColumnarValue::Array(Arc::new(boolean::is_null(&array(inner)).unwrap())),
         Expr::IsNotNull(inner) => ColumnarValue::Array(Arc::new(boolean::is_not_null(&array(inner)).unwrap())),
-        Expr::Cast(inner) => {
-            ColumnarValue::Array(cast::cast(&array(&inner.expr), inner.field.data_type()).unwrap())
-        }
+        Expr::Cast(inner) => ColumnarValue::Array(cast::cast(&array(&inner.expr), inner.field.data_type()).unwrap()),
         Expr::Like(like) => {
             assert!(!like.negated && !like.case_insensitive);
             let pattern = array(&like.pattern);
@@ -98,7 +96,11 @@ fn binary_value(binary: &BinaryExpr, batch: &RecordBatch) -> ArrayRef {
         Operator::Divide => numeric::div(left, right).unwrap(),
         other => panic!("not evaluated here: {other}"),
     };
-    if result.len() == rows { result } else { ScalarValue::try_from_array(&result, 0).unwrap().to_array_of_size(rows).unwrap() }
+    if result.len() == rows {
+        result
+    } else {
+        ScalarValue::try_from_array(&result, 0).unwrap().to_array_of_size(rows).unwrap()
+    }
 }
 
 /// The rows of an array as constants.

@@ -7,6 +7,6 @@ mod agree;
 mod evaluate;
 mod examples;
 mod operators;
-mod words;
 mod recorded;
 mod registry;
+mod words;

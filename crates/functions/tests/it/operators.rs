@@ -38,7 +38,9 @@ fn samples(ty: KqlType) -> Vec<ScalarValue> {
         KqlType::String => ["", "a", "A", "abc", "a-b", "3", "x a", "true"].map(text).to_vec(),
         KqlType::DateTime => longs(&[0, 1, 637_134_336_000_000_000, MAX_TICKS]),
         KqlType::TimeSpan => longs(&[0, 1, -1, 36_000_000_000, 864_000_000_000, i64::MAX]),
-        KqlType::Guid => [[0u8; 16], [7u8; 16]].map(|value| ScalarValue::FixedSizeBinary(16, Some(value.to_vec()))).to_vec(),
+        KqlType::Guid => {
+            [[0u8; 16], [7u8; 16]].map(|value| ScalarValue::FixedSizeBinary(16, Some(value.to_vec()))).to_vec()
+        }
         KqlType::Dynamic => {
             ["1", "3.0", "2.5", "\"a\"", "\"3\"", "true", "[1]", "{\"a\":1}", "-7", "1e300"].map(text).to_vec()
         }
@@ -51,16 +53,24 @@ fn array(values: &[ScalarValue]) -> ArrayRef {
 }
 
 /// The values of `op` for all pairs of samples, with each operand a column or a constant; each form must agree.
-fn agreed(op: BinaryOp, left_ty: KqlType, right_ty: KqlType, returns: KqlType) -> Vec<(ScalarValue, ScalarValue, ScalarValue)> {
+fn agreed(
+    op: BinaryOp,
+    left_ty: KqlType,
+    right_ty: KqlType,
+    returns: KqlType,
+) -> Vec<(ScalarValue, ScalarValue, ScalarValue)> {
     let (lefts, rights) = (samples(left_ty), samples(right_ty));
-    let pairs: Vec<_> = lefts.iter().flat_map(|left| rights.iter().map(move |right| (left.clone(), right.clone()))).collect();
+    let pairs: Vec<_> =
+        lefts.iter().flat_map(|left| rights.iter().map(move |right| (left.clone(), right.clone()))).collect();
     let schema = [("l", left_ty), ("r", right_ty)];
     let batch = |pairs: &[(ScalarValue, ScalarValue)]| {
         let left = array(&pairs.iter().map(|pair| pair.0.clone()).collect::<Vec<_>>());
         let right = array(&pairs.iter().map(|pair| pair.1.clone()).collect::<Vec<_>>());
         RecordBatch::try_from_iter(schema.iter().map(|(name, _)| *name).zip([left, right])).unwrap()
     };
-    let build = |left: Expr, right: Expr, context| operator::expr(op, left, left_ty, right, right_ty, returns, context).unwrap();
+    let build = |left: Expr, right: Expr, context| {
+        operator::expr(op, left, left_ty, right, right_ty, returns, context).unwrap()
+    };
     let whole = batch(&pairs);
     let expected = rows(&evaluate(&build(col("l"), col("r"), Context::Value), &whole));
     let seen = |value: &ScalarValue, context| match (context, value) {
@@ -100,7 +110,9 @@ fn agreed(op: BinaryOp, left_ty: KqlType, right_ty: KqlType, returns: KqlType) -
 
 fn same(one: &ScalarValue, other: &ScalarValue) -> bool {
     match (one, other) {
-        (ScalarValue::Float64(Some(one)), ScalarValue::Float64(Some(other))) => one == other || one.is_nan() && other.is_nan(),
+        (ScalarValue::Float64(Some(one)), ScalarValue::Float64(Some(other))) => {
+            one == other || one.is_nan() && other.is_nan()
+        }
         _ => one == other,
     }
 }
@@ -142,8 +154,15 @@ fn operators_agree_for_constants_and_columns() {
         BinaryOp::EndsWith,
         BinaryOp::EndsWithCs,
     ];
-    let arithmetic =
-        [BinaryOp::Add, BinaryOp::Subtract, BinaryOp::Multiply, BinaryOp::Divide, BinaryOp::Modulo, BinaryOp::And, BinaryOp::Or];
+    let arithmetic = [
+        BinaryOp::Add,
+        BinaryOp::Subtract,
+        BinaryOp::Multiply,
+        BinaryOp::Divide,
+        BinaryOp::Modulo,
+        BinaryOp::And,
+        BinaryOp::Or,
+    ];
     let mut defined = 0;
     for op in COMPARISONS.into_iter().chain(texts).chain(arithmetic) {
         for left in KqlType::ALL {
@@ -171,8 +190,12 @@ fn numbers_compare_as_numbers() {
                     };
                     let expected = match (op, left.is_null(), right.is_null()) {
                         (BinaryOp::Equal | BinaryOp::NotEqual, true, true) => None,
-                        (BinaryOp::Equal, ..) => Some(order == Some(std::cmp::Ordering::Equal) && !left.is_null() && !right.is_null()),
-                        (BinaryOp::NotEqual, ..) => Some(order != Some(std::cmp::Ordering::Equal) || left.is_null() || right.is_null()),
+                        (BinaryOp::Equal, ..) => {
+                            Some(order == Some(std::cmp::Ordering::Equal) && !left.is_null() && !right.is_null())
+                        }
+                        (BinaryOp::NotEqual, ..) => {
+                            Some(order != Some(std::cmp::Ordering::Equal) || left.is_null() || right.is_null())
+                        }
                         (_, true, _) | (_, _, true) => None,
                         (BinaryOp::Less, ..) => Some(order.is_some_and(|order| order.is_lt())),
                         (BinaryOp::LessOrEqual, ..) => Some(order.is_some_and(|order| order.is_le())),
@@ -199,11 +222,15 @@ fn folded(op: BinaryOp, left: ScalarValue, left_ty: KqlType, right: ScalarValue,
 fn recorded_arithmetic_comes_out() {
     // Source: recorded answers, kql-behaviour section 4; numerical operators page.
     use BinaryOp::*;
-    let long = |op, left, right| {
-        match folded(op, ScalarValue::Int64(Some(left)), KqlType::Long, ScalarValue::Int64(Some(right)), KqlType::Long) {
-            ScalarValue::Int64(value) => value,
-            other => panic!("{other:?}"),
-        }
+    let long = |op, left, right| match folded(
+        op,
+        ScalarValue::Int64(Some(left)),
+        KqlType::Long,
+        ScalarValue::Int64(Some(right)),
+        KqlType::Long,
+    ) {
+        ScalarValue::Int64(value) => value,
+        other => panic!("{other:?}"),
     };
     for (op, left, right, expected) in [
         (Add, i64::MAX, 1, Some(i64::MIN)),
@@ -218,11 +245,15 @@ fn recorded_arithmetic_comes_out() {
     ] {
         assert_eq!(long(op, left, right), expected, "{left} {} {right}", op.text());
     }
-    let real = |op, left, right| {
-        match folded(op, ScalarValue::Float64(Some(left)), KqlType::Real, ScalarValue::Float64(Some(right)), KqlType::Real) {
-            ScalarValue::Float64(Some(value)) => value,
-            other => panic!("{other:?}"),
-        }
+    let real = |op, left, right| match folded(
+        op,
+        ScalarValue::Float64(Some(left)),
+        KqlType::Real,
+        ScalarValue::Float64(Some(right)),
+        KqlType::Real,
+    ) {
+        ScalarValue::Float64(Some(value)) => value,
+        other => panic!("{other:?}"),
     };
     assert_eq!(real(Modulo, -5.5, 3.0), 0.5);
     assert_eq!(real(Modulo, 5.5, -3.0), 2.5);
@@ -234,7 +265,8 @@ fn recorded_arithmetic_comes_out() {
     let ticks = |value| ScalarValue::Int64(value);
     let late = folded(Add, ticks(Some(MAX_TICKS)), KqlType::DateTime, ticks(Some(1)), KqlType::TimeSpan);
     assert_eq!(late, ticks(None));
-    let hours = folded(Divide, ticks(Some(864_000_000_000)), KqlType::TimeSpan, ticks(Some(36_000_000_000)), KqlType::TimeSpan);
+    let hours =
+        folded(Divide, ticks(Some(864_000_000_000)), KqlType::TimeSpan, ticks(Some(36_000_000_000)), KqlType::TimeSpan);
     assert_eq!(hours, ScalarValue::Float64(Some(24.0)));
     let negated = operator::negate(lit(0.0), KqlType::Real).unwrap();
     assert!(matches!(negated, Expr::Literal(ScalarValue::Float64(Some(value)), _) if value.is_sign_positive()));
@@ -251,8 +283,8 @@ fn constants_take_the_type_of_the_column_in_equality() {
     .unwrap();
     let yes = [ScalarValue::Boolean(Some(true)), ScalarValue::Boolean(Some(false))];
     let equal = |name, ty, value: ScalarValue, value_ty| {
-        let expr =
-            operator::expr(BinaryOp::Equal, col(name), ty, lit(value), value_ty, KqlType::Bool, Context::Value).unwrap();
+        let expr = operator::expr(BinaryOp::Equal, col(name), ty, lit(value), value_ty, KqlType::Bool, Context::Value)
+            .unwrap();
         rows(&evaluate(&expr, &batch))
     };
     assert_eq!(equal("t", KqlType::DateTime, text("2020-01-01"), KqlType::String), yes);
@@ -265,8 +297,7 @@ fn constants_take_the_type_of_the_column_in_equality() {
 #[test]
 fn filters_on_plain_columns_stay_in_the_engines_terms() {
     let text_of = |op, ty, value: ScalarValue, value_ty| {
-        let expr =
-            operator::expr(op, col("x"), ty, lit(value), value_ty, KqlType::Bool, Context::Predicate).unwrap();
+        let expr = operator::expr(op, col("x"), ty, lit(value), value_ty, KqlType::Bool, Context::Predicate).unwrap();
         expr.to_string()
     };
     use BinaryOp::*;
@@ -344,7 +375,10 @@ fn lists_mix_constants_and_arrays() {
     assert_eq!(listed(InOp::In, KqlType::String, texts(), &items), [false, false, true, true, false].map(Some));
     assert_eq!(listed(InOp::NotIn, KqlType::String, texts(), &items), [true, true, false, false, true].map(Some));
     assert_eq!(listed(InOp::InTilde, KqlType::String, texts(), &items), [true, true, true, true, false].map(Some));
-    assert_eq!(listed(InOp::NotInTilde, KqlType::String, texts(), &items), [false, false, false, false, true].map(Some));
+    assert_eq!(
+        listed(InOp::NotInTilde, KqlType::String, texts(), &items),
+        [false, false, false, false, true].map(Some)
+    );
 
     let dynamics = || vec![text("2"), text("2.0"), text("\"2\""), text("[2]"), ScalarValue::Utf8View(None)];
     let items = [(long(Some(2)), KqlType::Long)];
@@ -352,7 +386,8 @@ fn lists_mix_constants_and_arrays() {
     let items = [(text("[[2],\"2\"]"), KqlType::Dynamic)];
     assert_eq!(listed(InOp::In, KqlType::Dynamic, dynamics(), &items), [false, false, true, true, false].map(Some));
 
-    let zeros = || vec![ScalarValue::Float64(Some(-0.0)), ScalarValue::Float64(Some(f64::NAN)), ScalarValue::Float64(None)];
+    let zeros =
+        || vec![ScalarValue::Float64(Some(-0.0)), ScalarValue::Float64(Some(f64::NAN)), ScalarValue::Float64(None)];
     let items = [
         (ScalarValue::Float64(Some(0.0)), KqlType::Real),
         (ScalarValue::Float64(Some(f64::NAN)), KqlType::Real),

@@ -38,7 +38,10 @@ fn rows_are_complete() {
                 Occurs::Optional => 1,
                 Occurs::Repeated => 2,
             };
-            assert!(signature.params.is_sorted_by_key(|param| rank(param.occurs)), "{name}: the order of the parameters");
+            assert!(
+                signature.params.is_sorted_by_key(|param| rank(param.occurs)),
+                "{name}: the order of the parameters"
+            );
         }
     }
 }

@@ -39,7 +39,9 @@ fn the_reference_page_of_functions_is_up_to_date() {
             }
         })
         .collect();
-    let mut page = String::from("# Functions\n\nMade from the rows of the code by `UPDATE_DOCS=1 make test-crate CRATE=service`.\n\n");
+    let mut page = String::from(
+        "# Functions\n\nMade from the rows of the code by `UPDATE_DOCS=1 make test-crate CRATE=service`.\n\n",
+    );
     table(&mut page, "Aggregate functions", &aggregates);
     table(&mut page, "Scalar functions", &scalars);
     let page = page.trim_end().to_string() + "\n";
