@@ -16,7 +16,7 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::projection::ProjectionMapping;
-use datafusion::physical_expr::{Partitioning, PhysicalExpr, create_physical_expr};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::ProjectionExec;
@@ -182,13 +182,9 @@ impl OutputExec {
         });
         let mapping = ProjectionMapping::try_new(renamed, &input_schema)?;
         let equivalences = input.equivalence_properties().project(&mapping, Arc::clone(&schema));
-        let partitions = input.output_partitioning().partition_count();
-        let properties = PlanProperties::new(
-            equivalences,
-            Partitioning::UnknownPartitioning(partitions),
-            EmissionType::Incremental,
-            input.boundedness(),
-        );
+        let partitioning = input.output_partitioning().project(&mapping, input.equivalence_properties());
+        let properties =
+            PlanProperties::new(equivalences, partitioning, EmissionType::Incremental, input.boundedness());
         Ok(OutputExec { input, positions, schema, properties: Arc::new(properties) })
     }
 }

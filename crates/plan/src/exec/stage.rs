@@ -299,16 +299,15 @@ impl StageExec {
             let column = Arc::new(datafusion::physical_expr::expressions::Column::new(name, position));
             equivalences.add_ordering([PhysicalSortExpr::new(column, SortOptions::new(false, false))]);
         }
-        let partitions = match scope {
-            Scope::Whole => 1,
-            Scope::Rows | Scope::Keys(_) => input.output_partitioning().partition_count(),
+        let partitioning = match scope {
+            Scope::Whole => Partitioning::UnknownPartitioning(1),
+            // Rows stay where they are: what is known of their keys stays true.
+            Scope::Rows | Scope::Keys(_) => {
+                input.output_partitioning().project(&mapping, input.equivalence_properties())
+            }
         };
-        let properties = PlanProperties::new(
-            equivalences,
-            Partitioning::UnknownPartitioning(partitions),
-            EmissionType::Incremental,
-            input.boundedness(),
-        );
+        let properties =
+            PlanProperties::new(equivalences, partitioning, EmissionType::Incremental, input.boundedness());
         Ok(StageExec {
             input,
             stage,

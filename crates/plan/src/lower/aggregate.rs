@@ -17,7 +17,6 @@ use super::expr;
 use super::{Lowered, Lowering, Need, engine_column, extension, order, staged};
 use crate::bound::{BExpr, BoundAggregate, BoundColumn, Rel};
 use crate::exec::ordered_aggregate::OrderedAggregateNode;
-use crate::exec::plain;
 use crate::exec::window::Window;
 
 /// Aggregates whose answer follows the order of sorted input.
@@ -65,7 +64,7 @@ impl Lowering {
         let groups: Vec<Expr> = keys
             .iter()
             .zip(key_columns)
-            .map(|(key, column)| Ok(plain::key(expr::value(key)?, key.ty).alias(column.id.engine_name())))
+            .map(|(key, column)| Ok(expr::key(key, input)?.alias(column.id.engine_name())))
             .collect::<Result<_>>()?;
         let mut calls = parts.calls;
         if groups.is_empty() && calls.is_empty() {

@@ -14,7 +14,7 @@ use tidewater_functions::{Imp, Scalar, convert, dynamic};
 use tidewater_kql::KqlType;
 use tidewater_kql::ast::{BinaryOp, InOp};
 
-use crate::bound::{BExpr, BExprKind, ColumnId, Constant, InItem, PathStep, Value};
+use crate::bound::{BExpr, BExprKind, ColumnId, Constant, InItem, PathStep, Rel, RelOp, Value};
 use crate::exec::monotone::{Monotone, Step};
 use crate::exec::plain;
 
@@ -26,6 +26,46 @@ pub fn column(id: ColumnId) -> Expr {
 /// The value of an expression.
 pub fn value(expr: &BExpr) -> Result<Expr> {
     stacker::maybe_grow(64 << 10, 2 << 20, || lower(expr, Context::Value))
+}
+
+/// The value of an expression over a relation as a key: equal values are equal to the engine. See `plain::key`.
+pub fn key(expr: &BExpr, input: &Rel) -> Result<Expr> {
+    match expr.ty == KqlType::String && is_filled(expr, input) {
+        true => value(expr),
+        false => Ok(plain::key(value(expr)?, expr.ty)),
+    }
+}
+
+/// Whether a string is known to have no null slots. Nothing is lost by `false` but an expression.
+fn is_filled(expr: &BExpr, input: &Rel) -> bool {
+    match expr.kind {
+        BExprKind::Constant(_) | BExprKind::Convert(_) => true,
+        BExprKind::Column(id) => is_filled_column(input, id),
+        _ => false,
+    }
+}
+
+fn is_filled_column(rel: &Rel, id: ColumnId) -> bool {
+    let mut rel = rel;
+    let mut id = id;
+    loop {
+        let Some(position) = rel.columns.iter().position(|column| column.id == id) else { return false };
+        match &rel.op {
+            RelOp::Rows { .. } => return true,
+            RelOp::Aggregate { keys, .. } => return position < keys.len(),
+            RelOp::Filter { input, .. }
+            | RelOp::Sort { input, .. }
+            | RelOp::Limit { input, .. }
+            | RelOp::Sample { input, .. }
+            | RelOp::PartitionTop { input, .. } => rel = input,
+            RelOp::Project { input, items } => match items.get(position).map(|item| &item.kind) {
+                Some(BExprKind::Column(below)) => (rel, id) = (input, *below),
+                Some(BExprKind::Constant(_) | BExprKind::Convert(_)) => return true,
+                _ => return false,
+            },
+            _ => return false,
+        }
+    }
 }
 
 fn lower(expr: &BExpr, context: Context) -> Result<Expr> {

@@ -11,7 +11,6 @@ use super::relation::ids;
 use super::{Lowered, Lowering, Need, staged};
 use crate::bound::{BExpr, BExprKind, ColumnId, JoinKind, Rel, RelOp};
 use crate::exec::dedupe::Dedupe;
-use crate::exec::plain;
 
 impl Lowering {
     /// A join; the sides' columns keep their ids.
@@ -29,8 +28,8 @@ impl Lowering {
         let mut left_plan = self.relation(left, &left_need)?.plan;
         let right_plan = self.relation(right, &right_need)?.plan;
         let mut on = Vec::with_capacity(keys.len());
-        for (left, right) in keys {
-            on.push((plain::key(expr::value(left)?, left.ty), plain::key(expr::value(right)?, right.ty)));
+        for (left_key, right_key) in keys {
+            on.push((expr::key(left_key, left)?, expr::key(right_key, right)?));
         }
         if kind == JoinKind::InnerUnique && !is_unique(left, keys.iter().map(|(key, _)| key)) {
             let args: Vec<Expr> = on.iter().map(|(key, _)| key.clone()).collect();

@@ -13,7 +13,6 @@ use super::aggregate::{count_rows, function};
 use super::expr;
 use super::{Lowered, Lowering, Need, engine_column, staged};
 use crate::bound::{BExpr, BExprKind, BoundAggregate, Constant, MakeSeries, Rel, ScalarRow, Value};
-use crate::exec::plain;
 use crate::exec::series::Series;
 
 impl Lowering {
@@ -58,7 +57,7 @@ impl Lowering {
         let keys = &rel.columns[..series.keys.len()];
         let mut groups = Vec::with_capacity(keys.len() + 1);
         for (key, column) in series.keys.iter().zip(keys) {
-            groups.push(plain::key(expr::value(key)?, key.ty).alias(column.id.engine_name()));
+            groups.push(expr::key(key, &series.input)?.alias(column.id.engine_name()));
         }
         let bin_name = self.fresh('b');
         groups.push(expr::value(&bin)?.alias(&bin_name));
