@@ -18,7 +18,7 @@ use tidewater_kql::ast::Script;
 use tidewater_kql::diagnostic::ROW_SCOPE;
 use tidewater_kql::{Column, Diagnostic, KqlType, Span};
 
-use super::{Evaluator, lower_query, lower_relation};
+use super::{Evaluator, Refused, lower_query, lower_relation};
 use crate::bind::{bind_query, is_closed};
 use crate::bound::{BindOutcome, Constant, Known, Need, NeedWhat, Rel, RelOp};
 use crate::catalog::CatalogView;
@@ -57,7 +57,9 @@ pub async fn plan_script(
         let outcome = bind_query(script, view, context, &Evaluator, &known)
             .map_err(|diagnostics| PlanError::Diagnostics { text: text.to_string(), diagnostics })?;
         match outcome {
-            BindOutcome::Done(query) => return Ok(lower_query(&query, context.seed)?),
+            BindOutcome::Done(query) => {
+                return lower_query(&query, context.seed).map_err(|error| explained(error, text));
+            }
             BindOutcome::Needs(needs) => {
                 for need in needs {
                     if !is_closed(&need.rel) {
@@ -65,13 +67,27 @@ pub async fn plan_script(
                         let diagnostics = vec![Diagnostic::new(ROW_SCOPE, Span::new(0, text.len()), message)];
                         return Err(PlanError::Diagnostics { text: text.to_string(), diagnostics });
                     }
-                    let value = answer(&need, context.seed, session).await?;
+                    let value = answer(&need, context.seed, session).await.map_err(|error| match error {
+                        PlanError::Engine(error) => explained(error, text),
+                        other => other,
+                    })?;
                     known.insert(need.key, value);
                 }
             }
         }
     }
     Err(PlanError::Limit { what: "the nesting of toscalar() and subqueries", limit: MAX_PASSES })
+}
+
+/// A refusal of the lowering as a mistake of the text.
+fn explained(error: DataFusionError, text: &str) -> PlanError {
+    if let DataFusionError::External(source) = error.find_root()
+        && let Some(refused) = source.downcast_ref::<Refused>()
+    {
+        let diagnostics = vec![Diagnostic::new(refused.code, Span::new(0, text.len()), &refused.message)];
+        return PlanError::Diagnostics { text: text.to_string(), diagnostics };
+    }
+    PlanError::Engine(error)
 }
 
 /// Computes what binding waits for.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{LogicalPlan, Projection};
 use tidewater_kql::KqlType;
@@ -11,13 +10,16 @@ use tidewater_kql::KqlType;
 use super::expr;
 use super::order::sorted;
 use super::relation::ids;
-use super::{Lowered, Lowering, Need, Order, SharedPlan, extension, field, staged};
+use super::{Lowered, Lowering, Need, Order, SharedPlan, extension, field, refused, staged};
 use crate::bound::{BExpr, BoundColumn, MvExpandItem, ParseKvOptions, ParseMode, ParsePiece, Rel, SharedId};
 use crate::exec::mv_expand::{Item, MvExpand};
 use crate::exec::parse::Parse;
 use crate::exec::parse_kv::ParseKv;
 use crate::exec::shared::{SharedCell, SharedNode};
 use crate::exec::window::Window;
+
+/// Kusto's code of a regular expression that does not compile.
+const BAD_REGEX: &str = "SEM0420";
 
 impl Lowering {
     /// A row per element.
@@ -69,7 +71,9 @@ impl Lowering {
         let names = own_columns(rel, input).iter().map(|column| column.id.engine_name()).collect();
         let stage = match Parse::try_new(pattern, mode, names, drop_unmatched) {
             Ok(stage) => stage,
-            Err(reason) => return plan_err!("the pattern of parse is not a regular expression: {reason}"),
+            Err(reason) => {
+                return refused(BAD_REGEX, format!("the pattern of 'parse' is not a regular expression: {reason}"));
+            }
         };
         let keep = lowered.kept(&input.columns, need);
         let plan = staged(lowered.plan, stage, vec![expr::value(source)?], keep, Vec::new(), None)?;
@@ -92,7 +96,9 @@ impl Lowering {
             keys.iter().zip(own).map(|((key, ty), column)| (key.clone(), column.id.engine_name(), *ty)).collect();
         let stage = match ParseKv::try_new(keys, options) {
             Ok(stage) => stage,
-            Err(reason) => return plan_err!("the regular expression of parse-kv is refused: {reason}"),
+            Err(reason) => {
+                return refused(BAD_REGEX, format!("the regular expression of 'parse-kv' is refused: {reason}"));
+            }
         };
         let keep = lowered.kept(&input.columns, need);
         let plan = staged(lowered.plan, stage, vec![expr::value(source)?], keep, Vec::new(), None)?;

@@ -22,11 +22,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
-use datafusion::common::{Column, plan_err};
-use datafusion::error::Result;
+use datafusion::common::Column;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, SortExpr, UserDefinedLogicalNode};
 
 pub use evaluate::Evaluator;
+use tidewater_kql::diagnostic::GENERAL;
 
 use crate::bound::{BExpr, BExprKind, BoundColumn, BoundQuery, BoundResult, ColumnId, Rel, RelOp, SharedId};
 use crate::exec::guard::{GUARD_DEPTH, Guard};
@@ -48,6 +49,21 @@ pub fn lower_query(query: &BoundQuery, seed: u64) -> Result<PlannedQuery> {
 /// The plan of a relation on its own, under the user's column names.
 pub fn lower_relation(rel: &Rel, seed: u64) -> Result<LogicalPlan> {
     Lowering::new(seed).finished(rel)
+}
+
+/// A mistake of the query that only shows here: a regular expression that does not compile, a plan that is too large.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    /// Kusto's code.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// The engine's error that carries a refusal.
+fn refused<T>(code: &'static str, message: impl Into<String>) -> Result<T> {
+    Err(DataFusionError::External(Box::new(Refused { code, message: message.into() })))
 }
 
 /// The state of lowering one query.
@@ -194,7 +210,7 @@ impl Lowering {
     fn relation(&mut self, rel: &Rel, need: &Need) -> Result<Lowered> {
         self.nodes += 1;
         if self.nodes > MAX_PLAN_NODES {
-            return plan_err!("the query's plan exceeds the limit of {MAX_PLAN_NODES} operators");
+            return refused(GENERAL, format!("the query is too complex: its plan exceeds {MAX_PLAN_NODES} operators"));
         }
         let lowered = stacker::maybe_grow(128 << 10, 2 << 20, || self.operator(rel, need))?;
         if !is_guarded(rel) {

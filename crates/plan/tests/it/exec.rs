@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use futures::StreamExt;
+use tidewater_plan::PlanError;
 use tidewater_plan::session::{SessionOptions, execution_plan};
 
 use crate::support::Database;
@@ -186,5 +187,20 @@ async fn long_runs_give_way_to_cancellation() {
         let start = Instant::now();
         let outcome = tokio::time::timeout(Duration::from_millis(300), rows.next()).await;
         assert!(outcome.is_err() && start.elapsed() < Duration::from_secs(5), "{query}: {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn patterns_that_do_not_compile_are_mistakes_of_the_query() {
+    let database = Database::new();
+    for query in [
+        "print s = 'a' | parse kind=regex s with '(' x",
+        "print s = 'a' | parse-kv s as (a: long) with (regex = '(a)')",
+        "print x = toscalar(print s = 'a' | parse kind=regex s with '(' x | project x)",
+    ] {
+        match database.plan(query).await {
+            Err(PlanError::Diagnostics { diagnostics, .. }) => assert_eq!(diagnostics[0].code, "SEM0420", "{query}"),
+            other => panic!("{query}: {other:?}"),
+        }
     }
 }
