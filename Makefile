@@ -51,12 +51,14 @@ fmt:
 build:
 	cargo build --workspace --release
 
-## make bench         compare with DuckDB and chDB on generated telemetry (ROWS=10000000)
+## make bench         compare with DuckDB and chDB on generated telemetry (ROWS=10000000 PROFILE=release)
 ROWS ?= 10000000
-bench: build
+PROFILE ?= release
+bench:
+	cargo build --workspace --profile $(PROFILE)
 	$(PYTHON) -m venv "$(VENV)-bench"
 	"$(VENV)-bench/bin/pip" install -q -r bench/requirements.txt
-	"$(VENV)-bench/bin/python" bench/run.py --server "$(CARGO_TARGET_DIR)/release/tidewater" --rows $(ROWS)
+	"$(VENV)-bench/bin/python" bench/run.py --server "$(CARGO_TARGET_DIR)/$(PROFILE)/tidewater" --rows $(ROWS) --profile $(PROFILE)
 
 clean:
 	cargo clean

@@ -234,6 +234,7 @@ def streaming(server, version):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--server", required=True)
+    parser.add_argument("--profile", default="release", help="named in the results")
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="")
@@ -254,7 +255,7 @@ def main():
                          f" FROM read_parquet({[str(p) for p in paths]})").fetchone()[0]
         server = Tidewater(options.server, folder, options.memory_gb << 30)
         engines = [server, DuckDb(folder), ChDb(folder)]
-        say(f"## {datetime.date.today()}: {options.rows:,} rows, {THREADS} threads, {platform.machine()}")
+        say(f"## {datetime.date.today()}: {options.rows:,} rows, {THREADS} threads, {platform.machine()}, profile {options.profile}")
         say()
         say("Loading from Parquet (wall seconds): " + ", ".join(
             f"{e.name} {seconds:.1f}" + (f" ({options.rows / seconds:,.0f} rows/s, {float(raw) / 1e6 / seconds:.0f} MB/s of text)" if e is server else "")

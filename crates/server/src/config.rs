@@ -141,6 +141,7 @@ pub struct Shown {
 impl Sources {
     /// Reads the file (given, or named by the environment) and the environment. `flags` are the values of
     /// flags that were given, by setting.
+    #[allow(clippy::disallowed_methods, reason = "this is where settings are read")]
     pub fn read(file: Option<&Path>, flags: BTreeMap<String, String>) -> Result<Sources, String> {
         let variables: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -22,6 +22,7 @@ pub const DEFAULT_COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
 pub const DEFAULT_DATABASE: &str = "NetDefaultDB";
 
 /// Now, in ticks since year 1.
+#[allow(clippy::disallowed_methods, reason = "this is where requests get their time")]
 pub fn now_ticks() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     value::datetime::UNIX_EPOCH_TICKS + (since.as_nanos() / 100) as i64

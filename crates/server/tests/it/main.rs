@@ -1,5 +1,6 @@
 //! Tests of the HTTP interface: frames byte for byte, and a started server in a temporary directory.
 
+#![allow(clippy::disallowed_methods, reason = "the environment steers tests")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod command;

@@ -1,5 +1,6 @@
 //! Tests of the service without HTTP.
 
+#![allow(clippy::disallowed_methods, reason = "the environment steers tests")]
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod cases;
