@@ -117,6 +117,7 @@ impl Stage for Window {
                 Ok(Running { states: Vec::new(), converter })
             })
             .collect::<Result<Vec<_>>>()?;
+        let farthest = self.shifts().map(|(_, offset)| offset.unsigned_abs()).max().unwrap_or(0);
         let ahead = self.shifts().map(|(_, offset)| offset.min(0).unsigned_abs()).max().unwrap_or(0);
         Ok(Box::new(Run {
             shifted: self.functions.iter().map(|_| VecDeque::new()).collect(),
@@ -127,6 +128,9 @@ impl Stage for Window {
             waiting: VecDeque::new(),
             seen: 0,
             is_finished: false,
+            waits_long: farthest > crate::session::BATCH_ROWS as u64
+                || (self.partitions > 0 && self.shifts().next().is_some()),
+            waiting_bytes: 0,
             memory: setting.memory,
         }))
     }
@@ -152,6 +156,9 @@ struct Run {
     shifted: Vec<VecDeque<Chunk>>,
     seen: u64,
     is_finished: bool,
+    /// Rows or values wait for more than a few batches.
+    waits_long: bool,
+    waiting_bytes: usize,
     memory: MemoryReservation,
 }
 
@@ -204,19 +211,17 @@ impl StageRun for Run {
             }
         }
         let rows = input.rows as u64;
-        let holds = self.holds();
-        if holds {
-            let bytes = input.kept.iter().chain(&input.args).map(|array| array.get_array_memory_size()).sum();
-            self.memory.try_grow(bytes)?;
+        if self.waits_long {
+            self.waiting_bytes += bytes_of(&input);
         }
         self.waiting.push_back(Waiting { start: self.seen, input, groups, ready });
         self.seen += rows;
-        Ok(())
+        self.reserve()
     }
 
     fn finish(&mut self) -> Result<()> {
         self.is_finished = true;
-        if self.groups.is_some() && self.window.shifts().next().is_some() {
+        if self.needs_all() {
             self.shift_within_groups()?;
         }
         Ok(())
@@ -225,16 +230,12 @@ impl StageRun for Run {
     fn take(&mut self) -> Result<Option<Output>> {
         let Some(front) = self.waiting.front() else { return Ok(None) };
         let end = front.start + front.input.rows as u64;
-        let needs_all = self.groups.is_some() && self.window.shifts().next().is_some();
-        if !self.is_finished && (needs_all || self.seen < end.saturating_add(self.ahead)) {
+        if !self.is_finished && (self.needs_all() || self.seen < end.saturating_add(self.ahead)) {
             return Ok(None);
         }
-        let holds = self.holds();
         let Some(front) = self.waiting.pop_front() else { return Ok(None) };
-        if holds {
-            let bytes =
-                front.input.kept.iter().chain(&front.input.args).map(|array| array.get_array_memory_size()).sum();
-            self.memory.shrink(self.memory.size().min(bytes));
+        if self.waits_long {
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes_of(&front.input));
         }
         let rows = front.input.rows;
         let mut columns = front.input.kept;
@@ -253,15 +254,26 @@ impl StageRun for Run {
                 (None, kind) => return internal_err!("{kind:?} is computed as rows come"),
             });
         }
+        self.reserve()?;
         Ok(Some(Output { columns, rows }))
     }
 }
 
 impl Run {
-    /// Whether rows are held back long enough to be worth counting.
-    fn holds(&self) -> bool {
-        self.ahead > crate::session::BATCH_ROWS as u64
-            || (self.groups.is_some() && self.window.shifts().next().is_some())
+    /// Whether neighbours may be any distance apart.
+    fn needs_all(&self) -> bool {
+        self.groups.is_some() && self.window.shifts().next().is_some()
+    }
+
+    /// Reserves what is held: waiting rows, values that neighbours ask for, states of partitions. A few batches are not counted.
+    fn reserve(&mut self) -> Result<()> {
+        if !self.waits_long && self.groups.is_none() {
+            return Ok(());
+        }
+        let values = self.shifted.iter().flatten().map(|chunk| chunk.values.get_array_memory_size()).sum::<usize>();
+        let states = self.running.iter().map(|running| running.states.len() * size_of::<State>()).sum::<usize>();
+        let groups = self.groups.as_ref().map_or(0, |groups| groups.size());
+        self.memory.try_resize(self.waiting_bytes + values + states + groups)
     }
 
     /// Finds the neighbours of every waiting row among the rows of its partition.
@@ -305,6 +317,10 @@ impl Run {
         }
         Ok(())
     }
+}
+
+fn bytes_of(input: &Input) -> usize {
+    input.kept.iter().chain(&input.args).map(|array| array.get_array_memory_size()).sum()
 }
 
 fn argument(input: &Input, position: Option<usize>) -> Result<&ArrayRef> {

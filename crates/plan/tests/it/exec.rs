@@ -161,6 +161,7 @@ async fn what_cannot_go_to_disk_ends_with_an_error_when_memory_is_short() {
     let database = Database::with(SessionOptions { target_partitions: 2, runtime, sql: false });
     for query in [
         "range x from 1 to 3000000 step 1 | extend n = next(x, 2000000) | summarize max(n)",
+        "range x from 1 to 3000000 step 1 | extend n = prev(x, 2000000) | summarize max(n)",
         "range x from 1 to 3000000 step 1 | join (range y from 1 to 2 step 1 | extend x = y) on x | count",
         "range x from 1 to 3000000 step 1 | sample 2000000 | summarize max(x)",
     ] {
