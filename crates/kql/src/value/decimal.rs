@@ -196,27 +196,10 @@ impl Decimal {
         let adjusted = exponent + text.len() as i32 - 1;
         let digits = &text[..text.len() - text.iter().rev().take_while(|digit| **digit == b'0').count()];
         if adjusted >= DIGITS as i32 || adjusted <= -(DIGITS as i32) {
-            out.push(digits[0]);
-            if digits.len() > 1 {
-                out.push(b'.');
-                out.extend_from_slice(&digits[1..]);
-            }
-            out.extend_from_slice(if adjusted < 0 { b"E-" } else { b"E+" });
+            super::write_mantissa(digits, adjusted, out);
             out.extend_from_slice(itoa::Buffer::new().format(adjusted.unsigned_abs()).as_bytes());
-        } else if adjusted < 0 {
-            out.extend_from_slice(b"0.");
-            out.resize(out.len() + (-1 - adjusted) as usize, b'0');
-            out.extend_from_slice(digits);
         } else {
-            let whole = adjusted as usize + 1;
-            if digits.len() > whole {
-                out.extend_from_slice(&digits[..whole]);
-                out.push(b'.');
-                out.extend_from_slice(&digits[whole..]);
-            } else {
-                out.extend_from_slice(digits);
-                out.resize(out.len() + whole - digits.len(), b'0');
-            }
+            super::write_positional(digits, adjusted, out);
         }
     }
 

@@ -126,6 +126,36 @@ pub(crate) fn fraction_ticks(digits: &[u8]) -> i64 {
     ticks
 }
 
+/// Digits before an exponent: `d.ddd` and `E` with its sign. There is at least one digit.
+fn write_mantissa(digits: &[u8], adjusted: i32, out: &mut Vec<u8>) {
+    out.push(digits[0]);
+    if digits.len() > 1 {
+        out.push(b'.');
+        out.extend_from_slice(&digits[1..]);
+    }
+    out.extend_from_slice(if adjusted < 0 { b"E-" } else { b"E+" });
+}
+
+/// Digits in positional form; the first one stands for ten to the power of `adjusted`. Tells whether a fraction was written.
+fn write_positional(digits: &[u8], adjusted: i32, out: &mut Vec<u8>) -> bool {
+    if adjusted < 0 {
+        out.extend_from_slice(b"0.");
+        out.resize(out.len() + (-1 - adjusted) as usize, b'0');
+        out.extend_from_slice(digits);
+        return true;
+    }
+    let whole = adjusted as usize + 1;
+    if digits.len() > whole {
+        out.extend_from_slice(&digits[..whole]);
+        out.push(b'.');
+        out.extend_from_slice(&digits[whole..]);
+        return true;
+    }
+    out.extend_from_slice(digits);
+    out.resize(out.len() + whole - digits.len(), b'0');
+    false
+}
+
 #[cfg(test)]
 mod tests {
     /// A small generator with a fixed seed (xorshift), enough for property tests.

@@ -53,31 +53,13 @@ pub fn write_text(value: f64, out: &mut Vec<u8>) {
     let digits = buffer.format(digits).as_bytes();
     let adjusted = exponent + digits.len() as i32 - 1;
     if adjusted >= 15 || adjusted <= -5 {
-        out.push(digits[0]);
-        if digits.len() > 1 {
-            out.push(b'.');
-            out.extend_from_slice(&digits[1..]);
-        }
-        out.extend_from_slice(if adjusted < 0 { b"E-" } else { b"E+" });
+        super::write_mantissa(digits, adjusted, out);
         if adjusted.abs() < 10 {
             out.push(b'0');
         }
         out.extend_from_slice(itoa::Buffer::new().format(adjusted.unsigned_abs()).as_bytes());
-    } else if adjusted < 0 {
-        out.extend_from_slice(b"0.");
-        out.resize(out.len() + (-1 - adjusted) as usize, b'0');
-        out.extend_from_slice(digits);
-    } else {
-        let whole = adjusted as usize + 1;
-        if digits.len() > whole {
-            out.extend_from_slice(&digits[..whole]);
-            out.push(b'.');
-            out.extend_from_slice(&digits[whole..]);
-        } else {
-            out.extend_from_slice(digits);
-            out.resize(out.len() + whole - digits.len(), b'0');
-            out.extend_from_slice(b".0");
-        }
+    } else if !super::write_positional(digits, adjusted, out) {
+        out.extend_from_slice(b".0");
     }
 }
 
