@@ -45,8 +45,9 @@ struct File {
     cases: Vec<Case>,
 }
 
+/// Cargo runs tests in their package's directory; a path fixed at compile time would lead another checkout astray.
 fn cases_root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cases")
+    PathBuf::from("../../cases")
 }
 
 fn read_file(path: &Path) -> File {
