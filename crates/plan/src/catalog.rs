@@ -8,6 +8,8 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use tidewater_kql::TableSchema;
 
+use crate::graph_model::{GraphModel, GraphVersion};
+
 /// One consistent view of the catalog, for the whole of one query.
 pub trait CatalogView: Send + Sync {
     /// The database of the request, in its own spelling.
@@ -27,6 +29,16 @@ pub trait CatalogView: Send + Sync {
 
     /// The stored functions of a database, for hints.
     fn function_names(&self, _database: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// A stored graph by its model's exact name; `None` when there is no such model or snapshot.
+    fn graph(&self, _database: &str, _name: &str, _version: GraphVersion<'_>) -> Option<Arc<GraphModel>> {
+        None
+    }
+
+    /// The graph models of a database, for hints.
+    fn graph_names(&self, _database: &str) -> Vec<String> {
         Vec::new()
     }
 

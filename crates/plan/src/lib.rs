@@ -9,6 +9,7 @@ pub mod bound;
 pub mod catalog;
 pub mod error;
 pub mod exec;
+pub mod graph_model;
 pub mod lower;
 pub mod session;
 pub mod sql;
@@ -20,6 +21,7 @@ use tidewater_kql::TableSchema;
 
 pub use catalog::{CatalogView, StoredFunction, TableHandle};
 pub use error::PlanError;
+pub use graph_model::{GraphLabel, GraphModel, GraphRows, GraphStep, GraphStepKind, GraphVersion};
 pub use lower::driver::plan_query;
 
 /// What a request brings along beside its text.
