@@ -20,6 +20,7 @@ use tidewater_kql::ast::{BinaryOp, InOp};
 use tidewater_kql::{Column, KqlType, TableSchema};
 
 use crate::catalog::TableHandle;
+use crate::exec::algorithm::Algorithm;
 
 /// Identity of a column inside one query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -389,9 +390,40 @@ pub enum RelOp {
     Window { input: Arc<Rel>, partition: Vec<ColumnId>, functions: Vec<WindowFunction> },
     /// `make-series`. Columns: keys, one dynamic per aggregate, then the axis as a dynamic array.
     MakeSeries(Box<MakeSeries>),
+    /// A row algorithm of our own (`scan`, `reduce`, plugins). Columns: the kept ones of the input with their ids, then the
+    /// algorithm's.
+    Stage(Box<RowStage>),
     /// One computation with several readers (`materialize`, `fork`, `facet`): equal ids are the same rows, computed once.
     /// Columns parallel to `rel.columns`, with fresh ids.
     Shared { id: SharedId, rel: Arc<Rel> },
+}
+
+/// An operator that is an algorithm over rows.
+#[derive(Clone, Debug)]
+pub struct RowStage {
+    /// Rows.
+    pub input: Arc<Rel>,
+    /// What tells groups apart (null equals null): the rows of each group are a run of their own. Without any all rows are one.
+    pub groups: Vec<BExpr>,
+    /// What the algorithm reads. Null strings come as `""`.
+    pub args: Vec<BExpr>,
+    /// Columns of the input that a row of the result has from the input row that it stands for.
+    pub keep: Vec<ColumnId>,
+    /// What the order of the input means.
+    pub order: StageOrder,
+    /// What is done.
+    pub algorithm: Arc<dyn Algorithm>,
+}
+
+/// What the order of its input means to a row algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageOrder {
+    /// Nothing.
+    Ignored,
+    /// The algorithm reads rows in their order; its result has none.
+    Read,
+    /// And gives its result in an order that is kept.
+    Kept,
 }
 
 /// Identity of a shared computation inside one query.

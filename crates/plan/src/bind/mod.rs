@@ -54,7 +54,7 @@ use tidewater_kql::{Diagnostic, KqlType, Span, diagnostic};
 use crate::PlanContext;
 use crate::bound::{
     BExpr, BExprKind, BindOutcome, BoundAggregate, BoundColumn, BoundQuery, ColumnId, Constant, Evaluate, Known, Need,
-    NeedKey, NeedWhat, Rel, RelOp, SharedId, WindowFunction,
+    NeedKey, NeedWhat, Rel, RelOp, SharedId, StageOrder, WindowFunction,
 };
 use crate::catalog::CatalogView;
 use scope::{Env, Frame, FunctionDef};
@@ -358,6 +358,7 @@ pub(crate) fn inputs(op: &RelOp) -> Vec<&Arc<Rel>> {
         | RelOp::ParseKv { input, .. }
         | RelOp::Window { input, .. } => vec![input],
         RelOp::MakeSeries(series) => vec![&series.input],
+        RelOp::Stage(stage) => vec![&stage.input],
         RelOp::Join { left, right, .. } => vec![left, right],
         RelOp::Union { inputs } => inputs.iter().collect(),
         RelOp::Shared { rel, .. } => vec![rel],
@@ -390,6 +391,7 @@ pub(crate) fn expressions(op: &RelOp) -> Vec<&BExpr> {
             .chain(series.aggregates.iter().flat_map(|(aggregate, _)| aggregate_operands(aggregate)))
             .chain([&series.axis])
             .collect(),
+        RelOp::Stage(stage) => stage.groups.iter().chain(&stage.args).collect(),
     }
 }
 
@@ -465,6 +467,7 @@ fn order_kept(op: &RelOp) -> (bool, bool) {
         | RelOp::Parse { input, .. }
         | RelOp::ParseKv { input, .. }
         | RelOp::Window { input, .. } => (input.is_serialized, input.is_sorted),
+        RelOp::Stage(stage) if stage.order == StageOrder::Kept => (stage.input.is_serialized, stage.input.is_sorted),
         _ => (false, false),
     }
 }

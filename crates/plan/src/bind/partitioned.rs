@@ -200,6 +200,17 @@ impl Binder<'_> {
                 columns.splice(at..at, carry.iter().cloned());
                 Ok((self.rel(RelOp::MakeSeries(series), columns, span)?, carry))
             }
+            RelOp::Stage(stage) => {
+                let (input, carry) = self.partitioned(&stage.input, partition, span)?;
+                let kept = stage.keep.len().min(rel.columns.len());
+                let mut columns = rel.columns.clone();
+                columns.splice(kept..kept, carry.iter().cloned());
+                let mut stage = stage.clone();
+                stage.input = input;
+                stage.groups.extend(carry.iter().map(BExpr::column));
+                stage.keep.extend(ids(&carry));
+                Ok((self.rel(RelOp::Stage(stage), columns, span)?, carry))
+            }
             RelOp::Sample { .. } => self.not_served(span, "'sample' inside 'mv-apply' or 'partition'"),
             RelOp::Union { .. } => self.not_served(span, "'union' inside 'mv-apply' or 'partition'"),
             RelOp::Join { .. } => {

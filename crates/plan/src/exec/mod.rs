@@ -3,6 +3,7 @@
 //! `stage` is the frame of row operators; each other file is one operator. The lowering puts them
 //! into logical plans as extension nodes, and `KqlQueryPlanner` makes execution plans of them.
 
+pub mod algorithm;
 mod cells;
 pub mod dedupe;
 pub mod guard;

@@ -81,6 +81,36 @@ pub trait Stage: Debug + Send + Sync {
     fn start(&self, setting: Setting) -> Result<Box<dyn StageRun>>;
 }
 
+impl Stage for Arc<dyn Stage> {
+    fn name(&self) -> &'static str {
+        self.as_ref().name()
+    }
+
+    fn settings(&self) -> String {
+        self.as_ref().settings()
+    }
+
+    fn outputs(&self) -> Vec<Field> {
+        self.as_ref().outputs()
+    }
+
+    fn scope(&self) -> Scope {
+        self.as_ref().scope()
+    }
+
+    fn commutes_with_filters(&self) -> bool {
+        self.as_ref().commutes_with_filters()
+    }
+
+    fn keeps_rows(&self) -> bool {
+        self.as_ref().keeps_rows()
+    }
+
+    fn start(&self, setting: Setting) -> Result<Box<dyn StageRun>> {
+        self.as_ref().start(setting)
+    }
+}
+
 /// What a partition's work is given.
 pub struct Setting {
     /// The kept columns followed by the operator's.

@@ -1,20 +1,26 @@
-//! `mv-expand`, `parse`, `parse-kv`, and computations with several readers.
+//! `mv-expand`, `parse`, `parse-kv`, row algorithms, and computations with several readers.
 
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use datafusion::common::Column;
 use datafusion::error::Result;
 use datafusion::logical_expr::{LogicalPlan, Projection};
 use tidewater_kql::KqlType;
+use tidewater_kql::diagnostic::GENERAL;
 
 use super::expr;
 use super::order::sorted;
 use super::relation::ids;
 use super::{Lowered, Lowering, Need, Order, SharedPlan, extension, field, refused, staged};
-use crate::bound::{BExpr, BoundColumn, MvExpandItem, ParseKvOptions, ParseMode, ParsePiece, Rel, SharedId};
+use crate::bound::{
+    BExpr, BoundColumn, MvExpandItem, ParseKvOptions, ParseMode, ParsePiece, Rel, RowStage, SharedId, StageOrder,
+};
+use crate::exec::algorithm::Layout;
 use crate::exec::mv_expand::{Item, MvExpand};
 use crate::exec::parse::Parse;
 use crate::exec::parse_kv::ParseKv;
+use crate::exec::plain;
 use crate::exec::shared::{SharedCell, SharedNode};
 use crate::exec::window::Window;
 
@@ -103,6 +109,44 @@ impl Lowering {
         let keep = lowered.kept(&input.columns, need);
         let plan = staged(lowered.plan, stage, vec![expr::value(source)?], keep, Vec::new(), None)?;
         Ok(Lowered { plan, order: lowered.order })
+    }
+
+    /// A row algorithm.
+    pub(super) fn stage(&mut self, rel: &Rel, stage: &RowStage, need: &Need) -> Result<Lowered> {
+        let is_ordered = stage.order != StageOrder::Ignored;
+        let kept: Vec<BoundColumn> =
+            stage.input.columns.iter().filter(|column| stage.keep.contains(&column.id)).cloned().collect();
+        let mut below = Need::new(ids(&kept).filter(|id| need.columns.contains(id)), is_ordered);
+        below.read(stage.groups.iter().chain(&stage.args));
+        let lowered = self.relation(&stage.input, &below)?;
+        let own = &rel.columns[stage.keep.len().min(rel.columns.len())..];
+        let layout = Layout {
+            groups: stage.groups.len(),
+            columns: own.iter().map(|column| (column.id.engine_name(), column.ty)).collect(),
+            is_ordered,
+        };
+        let made = match stage.algorithm.stage(layout) {
+            Ok(made) => made,
+            Err(reason) => return refused(GENERAL, reason),
+        };
+        let mut args = Vec::with_capacity(stage.groups.len() + stage.args.len());
+        for group in &stage.groups {
+            args.push(plain::key(expr::value(group)?, group.ty));
+        }
+        for arg in &stage.args {
+            let value = expr::value(arg)?;
+            args.push(if arg.ty == KqlType::String { plain::text(value) } else { value });
+        }
+        if stage.order == StageOrder::Kept {
+            return self.numbered(lowered, &kept, made, args, need);
+        }
+        let order = lowered.order.sort_exprs();
+        let keep = kept
+            .iter()
+            .filter(|column| need.has(column))
+            .map(|column| Column::new_unqualified(column.id.engine_name()))
+            .collect();
+        Ok(Lowered::unordered(staged(sorted(lowered)?, made, args, keep, order, None)?))
     }
 
     /// A reader of a shared computation.

@@ -248,6 +248,7 @@ impl Lowering {
             RelOp::ParseKv { input, source, keys, options } => self.parse_kv(rel, input, source, keys, options, need),
             RelOp::Window { input, partition, functions } => self.window(rel, input, partition, functions, need),
             RelOp::MakeSeries(series) => self.make_series(rel, series),
+            RelOp::Stage(stage) => self.stage(rel, stage, need),
             RelOp::Shared { id, rel: inner } => self.shared(rel, *id, inner, need),
         }
     }
