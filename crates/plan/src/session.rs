@@ -12,6 +12,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::optimizer::Optimizer;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 
@@ -30,12 +31,16 @@ pub struct SessionOptions {
     pub runtime: Arc<RuntimeEnv>,
     /// Registers the engine's own functions, file formats and catalog for SQL text.
     pub sql: bool,
+    /// Rows in a batch.
+    pub batch_rows: usize,
+    /// KQL runs as it is lowered, without any rewriting that could be left out: tells whether an answer owes to a rule.
+    pub unoptimized: bool,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
         let target_partitions = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { target_partitions, runtime: Arc::new(RuntimeEnv::default()), sql: false }
+        Self { target_partitions, runtime: Arc::new(RuntimeEnv::default()), sql: false, batch_rows: BATCH_ROWS, unoptimized: false }
     }
 }
 
@@ -53,10 +58,20 @@ pub fn new_state(options: &SessionOptions) -> SessionState {
     if options.sql {
         return builder.with_default_features().build();
     }
+    let builder = builder.with_file_formats(SessionStateDefaults::default_file_formats());
+    if options.unoptimized {
+        let mut rules = PhysicalOptimizer::new().rules;
+        rules.retain(|rule| NEEDED_RULES.contains(&rule.name()));
+        return builder.with_optimizer_rules(Vec::new()).with_physical_optimizer_rules(rules).build();
+    }
     let mut rules = Optimizer::new().rules;
     rules.retain(|rule| KQL_RULES.contains(&rule.name()));
-    builder.with_file_formats(SessionStateDefaults::default_file_formats()).with_optimizer_rules(rules).build()
+    builder.with_optimizer_rules(rules).build()
 }
+
+/// The rules over execution plans without which these would not run, or not be right.
+const NEEDED_RULES: &[&str] =
+    &["OutputRequirements", "join_selection", "EnsureRequirements", "EnsureCooperative", "SanityCheckPlan"];
 
 /// The engine's rewriting rules that plans of KQL can profit from. The others look for subqueries, `distinct` aggregates and other
 /// shapes that the lowering never makes, and would double the time that small queries take to plan.
@@ -90,7 +105,7 @@ pub async fn execution_plan(session: &SessionContext, plan: &LogicalPlan) -> Res
 fn config(options: &SessionOptions) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_target_partitions(options.target_partitions.max(1))
-        .with_batch_size(BATCH_ROWS)
+        .with_batch_size(options.batch_rows.max(1))
         .with_collect_statistics(true)
         .with_information_schema(false)
         .with_create_default_catalog_and_schema(options.sql);

@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use serde_json::Value;
 use tidewater_kql::{KqlType, TableSchema, value};
+use tidewater_plan::exec::explain;
 use tidewater_plan::session::{execution_plan, task_context};
 use tidewater_plan::{PlanContext, PlanError, PlannedQuery, PlannedResult, plan_query};
 
@@ -57,6 +58,19 @@ impl Service {
         let snapshot = self.inner().store.snapshot();
         let view = View::new(&self.inner().store, snapshot, &context.database, &context.options)?;
         self.run_planned(context, text, &view, mark, Some(permit)).await
+    }
+
+    /// How a query would run: the text of each result's execution plan. Only what binding waits for is computed.
+    pub async fn explain(&self, context: &Context, text: &str) -> Result<Vec<String>> {
+        let _permit = self.admit(context, text).await?;
+        let snapshot = self.inner().store.snapshot();
+        let view = View::new(&self.inner().store, snapshot, &context.database, &context.options)?;
+        let planned = self.plan(context, text, &view).await?;
+        let mut plans = Vec::with_capacity(planned.results.len());
+        for result in planned.results {
+            plans.push(explain::text(&self.physical(context, &result.plan).await?));
+        }
+        Ok(plans)
     }
 
     /// Lets a request in, or refuses it.

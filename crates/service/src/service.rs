@@ -8,7 +8,7 @@ use datafusion::execution::context::SessionContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use tidewater_plan::session::{SessionOptions, new_session};
+use tidewater_plan::session::{BATCH_ROWS, SessionOptions, new_session};
 use tidewater_store::{CreateMode, Store, StoreOptions};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,10 @@ pub struct ServiceOptions {
     pub ingest_directories: Vec<PathBuf>,
     /// Threads that a query is laid out for; 0 is one per core.
     pub threads: usize,
+    /// Rows of the engine's batches; 0 is the engine's usual number.
+    pub batch_rows: usize,
+    /// Queries run as they are lowered, without the optimizer: for finding out whether a wrong answer is its work.
+    pub unoptimized: bool,
     /// Where queries run; the current runtime when absent.
     pub runtime: Option<tokio::runtime::Handle>,
     /// What `.show version` says.
@@ -79,8 +83,15 @@ impl Service {
             .with_disk_manager_builder(spill)
             .build_arc()
             .map_err(Error::from)?;
+        let batch_rows = if options.batch_rows == 0 { BATCH_ROWS } else { options.batch_rows };
         let session = |sql: bool| {
-            new_session(&SessionOptions { target_partitions: threads, runtime: Arc::clone(&runtime_env), sql })
+            new_session(&SessionOptions {
+                target_partitions: threads,
+                runtime: Arc::clone(&runtime_env),
+                sql,
+                batch_rows,
+                unoptimized: options.unoptimized,
+            })
         };
         let (session, sql_session) = (session(false), session(true));
         let runtime = match &options.runtime {

@@ -6,6 +6,7 @@
 pub mod algorithm;
 mod cells;
 pub mod dedupe;
+pub mod explain;
 pub mod guard;
 pub mod monotone;
 pub mod mv_expand;

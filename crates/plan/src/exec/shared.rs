@@ -54,6 +54,11 @@ impl SharedCell {
         &self.plan
     }
 
+    /// How it is computed, once a reader was planned.
+    pub fn physical(&self) -> Option<&Arc<dyn ExecutionPlan>> {
+        self.physical.get()
+    }
+
     fn start(self: &Arc<Self>, context: &Arc<TaskContext>) -> Result<Arc<Buffer>> {
         let mut slot = self.buffer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(buffer) = &*slot {
@@ -284,6 +289,11 @@ pub struct SharedExec {
 }
 
 impl SharedExec {
+    /// The computation that it reads, and the computation's number within the query.
+    pub fn computation(&self) -> (u32, &SharedCell) {
+        (self.cell.id, &self.cell)
+    }
+
     fn new(cell: Arc<SharedCell>, schema: SchemaRef) -> SharedExec {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),

@@ -149,7 +149,7 @@ async fn series_have_every_bin() {
 async fn shared_rows_go_to_disk_when_memory_is_short() {
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(4 << 20))).build_arc().unwrap();
-    let database = Database::with(SessionOptions { target_partitions: 2, runtime, sql: false });
+    let database = Database::with(SessionOptions { target_partitions: 2, runtime, ..SessionOptions::default() });
     let query = "let m = materialize(range x from 1 to 1000000 step 1); union (m | summarize s = sum(x)), (m | where x > 5 | summarize s = count()) | sort by s asc";
     assert_eq!(database.rows(query).await, ["999995", "500000500000"]);
 }
@@ -158,7 +158,7 @@ async fn shared_rows_go_to_disk_when_memory_is_short() {
 async fn what_cannot_go_to_disk_ends_with_an_error_when_memory_is_short() {
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(4 << 20))).build_arc().unwrap();
-    let database = Database::with(SessionOptions { target_partitions: 2, runtime, sql: false });
+    let database = Database::with(SessionOptions { target_partitions: 2, runtime, ..SessionOptions::default() });
     for query in [
         "range x from 1 to 3000000 step 1 | extend n = next(x, 2000000) | summarize max(n)",
         "range x from 1 to 3000000 step 1 | extend n = prev(x, 2000000) | summarize max(n)",

@@ -4,6 +4,9 @@
 //! separated by ` | `. A case is a title, an optional `source:` and `pending:`, the query, and after
 //! `----` the columns and rows of each result, or `---- error CODE at L:C-C`. Several requests in one
 //! case are separated by a line `;;`: the last one is compared. `UPDATE_CASES=new` fills in empty answers.
+//!
+//! A line `--` among a table's rows begins another extent. The answers under `cases/plans/` are execution plans
+//! (see `plans`). `settings` runs the same cases under other settings of the engine.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +16,8 @@ use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use tidewater_kql::value::{datetime, decimal::Decimal, guid, real, timespan};
 use tidewater_kql::{KqlType, TableSchema};
 use tidewater_service::{CommandAnswer, Context, Error, QueryAnswer, ResultTable, Service};
+
+use crate::plans;
 
 /// A result with its cells as texts in the form the case files use.
 #[derive(Debug, PartialEq)]
@@ -25,6 +30,8 @@ struct Printed {
 #[derive(Debug)]
 enum Answer {
     Results(Vec<Printed>),
+    /// The lines of execution plans.
+    Plans(Vec<String>),
     Error { code: String, place: Option<String>, message: String },
 }
 
@@ -41,12 +48,57 @@ struct Case {
 }
 
 struct File {
-    tables: Vec<String>,
+    tables: Vec<Table>,
     cases: Vec<Case>,
 }
 
+/// A table that the cases of a file see.
+struct Table {
+    declaration: String,
+    /// Rows, and lines `--` between extents.
+    rows: Vec<String>,
+}
+
+impl Table {
+    /// Commands that make and fill it; `scattered` gives every row an extent of its own.
+    fn commands(&self, scattered: bool) -> Vec<String> {
+        let rows: Vec<&str> = self.rows.iter().map(String::as_str).filter(|row| !scattered || *row != "--").collect();
+        let mut parts: Vec<&[&str]> = match scattered {
+            true => rows.chunks(1).collect(),
+            false => rows.split(|row| *row == "--").collect(),
+        };
+        if parts.is_empty() {
+            parts.push(&[]);
+        }
+        parts.into_iter().enumerate().map(|(at, rows)| table_command(&self.declaration, rows, at > 0)).collect()
+    }
+}
+
+/// How cases are run.
+pub(crate) struct Mode {
+    /// Every row of a table is an extent of its own.
+    pub(crate) scattered: bool,
+    /// Of this many cases one is run, chosen by `seed`.
+    pub(crate) one_of: u64,
+    pub(crate) seed: u64,
+    /// Empty answers are filled in.
+    pub(crate) updates: bool,
+    /// Plans are compared too: they hold for one setting of the engine only.
+    pub(crate) plans: bool,
+}
+
+impl Mode {
+    fn runs(&self, file: &str, title: &str) -> bool {
+        let mut hash = self.seed ^ 0xcbf2_9ce4_8422_2325;
+        for byte in file.bytes().chain(title.bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        (hash >> 16).is_multiple_of(self.one_of.max(1))
+    }
+}
+
 /// Cargo runs tests in their package's directory; a path fixed at compile time would lead another checkout astray.
-fn cases_root() -> PathBuf {
+pub(crate) fn cases_root() -> PathBuf {
     PathBuf::from("../../cases")
 }
 
@@ -60,7 +112,7 @@ fn read_file(path: &Path) -> File {
             while let Some((_, row)) = lines.next_if(|(_, next)| !next.trim().is_empty()) {
                 rows.push(row.to_string());
             }
-            file.tables.push(table_command(declaration, &rows));
+            file.tables.push(Table { declaration: declaration.to_string(), rows });
         } else if let Some(title) = line.strip_prefix("case ") {
             let mut case = Case { title: title.trim().to_string(), end_line: number + 1, ..Case::default() };
             let mut request = String::new();
@@ -96,7 +148,7 @@ fn read_file(path: &Path) -> File {
 }
 
 /// `T (a: long)` and its rows as a command that makes and fills the table.
-fn table_command(declaration: &str, rows: &[String]) -> String {
+fn table_command(declaration: &str, rows: &[&str], is_more: bool) -> String {
     let (name, columns) = declaration.split_once('(').expect("table T (columns)");
     let columns = columns.trim_end().trim_end_matches(')');
     let types: Vec<KqlType> = columns
@@ -109,7 +161,8 @@ fn table_command(declaration: &str, rows: &[String]) -> String {
         assert_eq!(cells.len(), types.len(), "row of {declaration}: {row}");
         values.extend(cells.iter().zip(&types).map(|(cell, ty)| literal(cell, *ty)));
     }
-    format!(".set-or-replace ['{}'] <| datatable({columns}) [{}]", name.trim(), values.join(", "))
+    let verb = if is_more { ".set-or-append" } else { ".set-or-replace" };
+    format!("{verb} ['{}'] <| datatable({columns}) [{}]", name.trim(), values.join(", "))
 }
 
 fn literal(cell: &str, ty: KqlType) -> String {
@@ -220,6 +273,7 @@ fn print_answer(answer: &Answer) -> String {
     match answer {
         Answer::Error { code, place: Some(place), .. } => format!("---- error {code} at {place}"),
         Answer::Error { code, place: None, .. } => format!("---- error {code}"),
+        Answer::Plans(plans) => format!("----\n{}", plans.join("\n----\n")),
         Answer::Results(results) => {
             let mut out = String::new();
             for result in results {
@@ -277,13 +331,19 @@ fn compare(expected: &str, answer: &Answer) -> Result<(), String> {
                     && at.is_none_or(|at| place.as_deref() == Some(at))
                     && lines.filter(|line| !line.trim().is_empty()).all(|part| message.contains(part.trim()))
             }
-            Answer::Results(_) => false,
+            Answer::Results(_) | Answer::Plans(_) => false,
         };
         let message = match answer {
             Answer::Error { message, .. } => message.as_str(),
-            Answer::Results(_) => "",
+            Answer::Results(_) | Answer::Plans(_) => "",
         };
         return if matches { Ok(()) } else { Err(format!("expected {expected}\nfound {found}\n{message}")) };
+    }
+    if let Answer::Plans(_) = answer {
+        return match expected == found {
+            true => Ok(()),
+            false => Err(format!("expected the plan\n{expected}\nfound\n{found}")),
+        };
     }
     let Answer::Results(results) = answer else {
         let Answer::Error { message, .. } = answer else { unreachable!() };
@@ -344,30 +404,43 @@ async fn must(service: &Service, database: &str, request: &str) {
 }
 
 /// Runs one file; the failures, and the number of cases.
-async fn run_file(service: &Service, path: &Path, number: usize) -> (Vec<String>, usize) {
+async fn run_file(service: &Service, path: &Path, number: usize, mode: &Mode) -> (Vec<String>, usize) {
     let file = read_file(path);
-    let update = std::env::var("UPDATE_CASES").is_ok_and(|value| value == "new");
     let name = path.strip_prefix(cases_root()).unwrap_or(path).display().to_string();
+    let is_plans = name.starts_with("plans");
+    if is_plans && !mode.plans {
+        return (Vec::new(), 0);
+    }
+    let mut count = 0;
     // Cases of commands and ingestion change what they see: each gets a database of its own.
     let stateful = name.starts_with("commands") || name.starts_with("ingest");
     let mut failures = Vec::new();
     let mut filled: Vec<(usize, String)> = Vec::new();
     let mut shared: Option<String> = None;
     for (at, case) in file.cases.iter().enumerate() {
+        if !mode.runs(&name, &case.title) {
+            continue;
+        }
+        count += 1;
         let database = format!("cases_{number}_{}", if stateful { at } else { 0 });
         if stateful || shared.is_none() {
             must(service, "NetDefaultDB", &format!(".create database {database}")).await;
             for table in &file.tables {
-                must(service, &database, table).await;
+                for command in table.commands(mode.scattered) {
+                    must(service, &database, &command).await;
+                }
             }
             shared = Some(database.clone());
         }
         let mut answer = Answer::Results(Vec::new());
         for request in &case.requests {
-            answer = run(service, &database, request).await;
+            answer = match is_plans {
+                true => explained(service, &database, request).await,
+                false => run(service, &database, request).await,
+            };
         }
         let answers = case.expected.lines().any(|line| !line.trim().is_empty() && line.trim() != "----");
-        if !answers && update {
+        if !answers && mode.updates {
             filled.push((case.end_line, print_answer(&answer)));
             continue;
         }
@@ -390,28 +463,51 @@ async fn run_file(service: &Service, path: &Path, number: usize) -> (Vec<String>
         }
         std::fs::write(path, lines.join("\n") + "\n").unwrap();
     }
-    (failures, file.cases.len())
+    (failures, count)
+}
+
+/// The plans of a query; anything else is run.
+async fn explained(service: &Service, database: &str, request: &str) -> Answer {
+    if request.trim_start().starts_with('.') {
+        return run(service, database, request).await;
+    }
+    let text = request.trim_end();
+    match service.explain(&Context::new(database), text).await {
+        Ok(plans) => Answer::Plans(plans.iter().map(|plan| plans::normalized(plan)).collect()),
+        Err(error) => error_answer(text, &error),
+    }
+}
+
+/// Runs the wanted files; panics with what failed.
+pub(crate) async fn run_files(service: &Service, mode: &Mode) {
+    let mut files = Vec::new();
+    case_files(&cases_root(), &mut files);
+    let wanted = std::env::var("CASES").unwrap_or_default();
+    files.retain(|path| path.display().to_string().contains(&wanted));
+    assert!(!files.is_empty(), "no case file matches '{wanted}'");
+    let (mut failures, mut count) = (Vec::new(), 0);
+    for (number, path) in files.iter().enumerate() {
+        let (failed, cases) = run_file(service, path, number, mode).await;
+        failures.extend(failed);
+        count += cases;
+    }
+    println!("{} cases passed, {} failed", count - failures.len().min(count), failures.len());
+    assert!(failures.is_empty(), "{}\n\n{} of {count} cases failed", failures.join("\n\n"), failures.len());
+}
+
+/// A runtime with room on its threads' stacks for builds without optimization.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().thread_stack_size(8 << 20).enable_all().build().unwrap()
 }
 
 /// `CASES=operators/join` runs the files whose path contains that text.
 #[test]
 fn every_case_gives_its_answer() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(8 << 20).enable_all().build().unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let service = super::open_service(folder.path());
-        let mut files = Vec::new();
-        case_files(&cases_root(), &mut files);
-        let wanted = std::env::var("CASES").unwrap_or_default();
-        files.retain(|path| path.display().to_string().contains(&wanted));
-        assert!(!files.is_empty(), "no case file matches '{wanted}'");
-        let (mut failures, mut count) = (Vec::new(), 0);
-        for (number, path) in files.iter().enumerate() {
-            let (failed, cases) = run_file(&service, path, number).await;
-            failures.extend(failed);
-            count += cases;
-        }
-        println!("{} cases passed, {} failed", count - failures.len().min(count), failures.len());
-        assert!(failures.is_empty(), "{}\n\n{} of {count} cases failed", failures.join("\n\n"), failures.len());
+        let updates = std::env::var("UPDATE_CASES").is_ok_and(|value| value == "new");
+        let mode = Mode { scattered: false, one_of: 1, seed: 0, updates, plans: true };
+        run_files(&service, &mode).await;
     });
 }

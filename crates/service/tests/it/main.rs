@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod cases;
+mod plans;
 mod reference;
+mod settings;
 
 use std::path::Path;
 
@@ -12,6 +14,10 @@ use tidewater_service::{Service, ServiceOptions};
 
 /// A service over an empty directory; must be called on a runtime.
 fn open_service(folder: &Path) -> Service {
-    let options = ServiceOptions { memory_bytes: 1 << 30, max_concurrent: 100, ..ServiceOptions::default() };
-    Service::open(folder, options).unwrap()
+    // Two threads on every machine: plans are compared as text.
+    open_service_with(folder, ServiceOptions { threads: 2, ..ServiceOptions::default() })
+}
+
+fn open_service_with(folder: &Path, options: ServiceOptions) -> Service {
+    Service::open(folder, ServiceOptions { memory_bytes: 1 << 30, max_concurrent: 100, ..options }).unwrap()
 }
