@@ -306,6 +306,41 @@ impl BExpr {
         }
     }
 
+    /// The direct operands, to be changed.
+    pub fn children_mut(&mut self) -> Vec<&mut BExpr> {
+        match &mut self.kind {
+            BExprKind::Constant(_) | BExprKind::Column(_) | BExprKind::Needed(_) => Vec::new(),
+            BExprKind::Call { args, .. } => args.iter_mut().collect(),
+            BExprKind::Binary { left, right, .. } => vec![left, right],
+            BExprKind::Chain { operands, .. } => operands.iter_mut().collect(),
+            BExprKind::Negate(operand)
+            | BExprKind::Not(operand)
+            | BExprKind::Convert(operand)
+            | BExprKind::IsNull(operand)
+            | BExprKind::IsEmpty(operand) => vec![operand],
+            BExprKind::InList { operand, items, .. } => {
+                let items = items.iter_mut().filter_map(|item| match item {
+                    InItem::One(expr) | InItem::Elements(expr) => Some(expr),
+                    InItem::Values(_) => None,
+                });
+                std::iter::once(&mut **operand).chain(items).collect()
+            }
+            BExprKind::Between { operand, low, high, .. } => vec![operand, low, high],
+            BExprKind::Case { branches, otherwise } => {
+                let branches = branches.iter_mut().flat_map(|(condition, value)| [condition, value]);
+                branches.chain([&mut **otherwise]).collect()
+            }
+            BExprKind::Coalesce(operands) => operands.iter_mut().collect(),
+            BExprKind::Path { base, steps } => {
+                let computed = steps.iter_mut().filter_map(|step| match step {
+                    PathStep::Computed(expr) => Some(expr),
+                    _ => None,
+                });
+                std::iter::once(&mut **base).chain(computed).collect()
+            }
+        }
+    }
+
     /// Whether any node satisfies the test; does not recurse on the stack.
     pub fn any(&self, mut test: impl FnMut(&BExpr) -> bool) -> bool {
         let mut waiting = vec![self];

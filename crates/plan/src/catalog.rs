@@ -64,6 +64,8 @@ pub struct TableHandle {
     pub schema: TableSchema,
     /// The rows; the provider's Arrow schema is `schema.arrow()`.
     pub provider: Arc<dyn TableProvider>,
+    /// The string columns have no null slots, so that they are keys as they stand.
+    pub is_filled: bool,
 }
 
 /// A stored function as text; it is parsed and expanded at each call.

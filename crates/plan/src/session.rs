@@ -40,7 +40,13 @@ pub struct SessionOptions {
 impl Default for SessionOptions {
     fn default() -> Self {
         let target_partitions = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { target_partitions, runtime: Arc::new(RuntimeEnv::default()), sql: false, batch_rows: BATCH_ROWS, unoptimized: false }
+        Self {
+            target_partitions,
+            runtime: Arc::new(RuntimeEnv::default()),
+            sql: false,
+            batch_rows: BATCH_ROWS,
+            unoptimized: false,
+        }
     }
 }
 

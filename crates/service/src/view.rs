@@ -116,6 +116,8 @@ impl CatalogView for View {
             name: table.name().to_string(),
             schema: table.schema().clone(),
             provider,
+            // The store writes and reads every missing string as the empty one.
+            is_filled: true,
         }))
     }
 

@@ -17,6 +17,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::instant::Instant;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Statistics, internal_err};
+use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -28,6 +29,7 @@ use datafusion::physical_expr::{
 };
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
+use datafusion::physical_plan::filter_pushdown::{ChildFilterDescription, FilterDescription, FilterPushdownPhase};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -254,9 +256,20 @@ impl UserDefinedLogicalNodeCore for StageNode {
 
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
         let all = self.schema.fields().iter().map(|field| field.name().clone());
-        match self.stage.commutes_with_filters() && self.order_column.is_none() {
-            true => all.skip(self.keep.len()).collect(),
-            false => all.collect(),
+        if self.order_column.is_some() {
+            return all.collect();
+        }
+        match self.stage.scope() {
+            _ if self.stage.commutes_with_filters() => all.skip(self.keep.len()).collect(),
+            // Rows of one key do not see those of another: whole keys may be left out before.
+            Scope::Keys(count) => {
+                let is_key = |name: &String| {
+                    let mut keys = self.args.iter().take(count).filter_map(Expr::try_as_col);
+                    keys.any(|column| column.name == *name) && self.keep.iter().any(|column| column.name == *name)
+                };
+                all.filter(|name| !is_key(name)).collect()
+            }
+            _ => all.collect(),
         }
     }
 
@@ -471,6 +484,23 @@ impl ExecutionPlan for StageExec {
                 |mut work| async move { Ok(work.step().await?.map(|batch| (batch, work))) },
             );
         Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream))))
+    }
+
+    /// Filters on kept columns that the engine finds late, such as a heap's threshold, go past the operator as well.
+    fn gather_filters_for_pushdown(
+        &self,
+        _phase: FilterPushdownPhase,
+        parent_filters: Vec<Arc<dyn PhysicalExpr>>,
+        _config: &ConfigOptions,
+    ) -> Result<FilterDescription> {
+        let child = match self.stage.commutes_with_filters() && self.order_column.is_none() {
+            true => {
+                let kept = (0..self.keep.len()).collect();
+                ChildFilterDescription::from_child_with_allowed_indices(&parent_filters, kept, &self.input)?
+            }
+            false => ChildFilterDescription::all_unsupported(&parent_filters),
+        };
+        Ok(FilterDescription::new().with_child(child))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

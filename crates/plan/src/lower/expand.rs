@@ -1,28 +1,22 @@
 //! `mv-expand`, `parse`, `parse-kv`, row algorithms, and computations with several readers.
 
-use std::sync::Arc;
-
-use arrow::datatypes::Schema;
 use datafusion::common::Column;
 use datafusion::error::Result;
-use datafusion::logical_expr::{LogicalPlan, Projection};
 use tidewater_kql::KqlType;
 use tidewater_kql::diagnostic::GENERAL;
 
 use super::expr;
 use super::order::sorted;
 use super::relation::ids;
-use super::{Lowered, Lowering, Need, Order, SharedPlan, extension, field, refused, staged};
+use super::{Lowered, Lowering, Need, refused, staged};
 use crate::bound::{
-    BExpr, BoundColumn, MvExpandItem, ParseKvOptions, ParseMode, ParsePiece, Rel, RowStage, SharedId, StageOrder,
+    BExpr, BoundColumn, MvExpandItem, ParseKvOptions, ParseMode, ParsePiece, Rel, RowStage, StageOrder,
 };
 use crate::exec::algorithm::Layout;
 use crate::exec::mv_expand::{Item, MvExpand};
 use crate::exec::parse::Parse;
 use crate::exec::parse_kv::ParseKv;
 use crate::exec::plain;
-use crate::exec::shared::{SharedCell, SharedNode};
-use crate::exec::window::Window;
 
 /// Kusto's code of a regular expression that does not compile.
 const BAD_REGEX: &str = "SEM0420";
@@ -147,44 +141,6 @@ impl Lowering {
             .map(|column| Column::new_unqualified(column.id.engine_name()))
             .collect();
         Ok(Lowered::unordered(staged(sorted(lowered)?, made, args, keep, order, None)?))
-    }
-
-    /// A reader of a shared computation.
-    pub(super) fn shared(&mut self, rel: &Rel, id: SharedId, inner: &Rel, need: &Need) -> Result<Lowered> {
-        let shared = match self.shared.get(&id) {
-            Some(shared) => shared.clone(),
-            None => {
-                let shared = self.share(id, inner)?;
-                self.shared.insert(id, shared.clone());
-                shared
-            }
-        };
-        let fields = Arc::new(Schema::new(rel.columns.iter().map(field).collect::<Vec<_>>()));
-        let reader = Lowered::unordered(extension(SharedNode::try_new(shared.cell, fields)?));
-        if shared.is_ordered && need.order {
-            // The reader gives the rows as they were computed: numbering them keeps their order from here on.
-            return self.numbered(
-                reader,
-                &rel.columns,
-                Window { partitions: 0, functions: Vec::new() },
-                Vec::new(),
-                need,
-            );
-        }
-        Ok(reader)
-    }
-
-    fn share(&mut self, id: SharedId, inner: &Rel) -> Result<SharedPlan> {
-        // Readers may ask for different columns: all are computed.
-        let lowered = self.relation(inner, &Need::new(ids(&inner.columns), true))?;
-        let is_ordered = !matches!(lowered.order, Order::None);
-        let plan = sorted(lowered)?;
-        let columns: Vec<_> = inner.columns.iter().map(|column| expr::column(column.id)).collect();
-        let plan = match columns.is_empty() {
-            true => plan,
-            false => LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?),
-        };
-        Ok(SharedPlan { cell: Arc::new(SharedCell::new(id.0, plan)), is_ordered })
     }
 }
 

@@ -14,7 +14,7 @@ use tidewater_functions::{Imp, Scalar, convert, dynamic};
 use tidewater_kql::KqlType;
 use tidewater_kql::ast::{BinaryOp, InOp};
 
-use crate::bound::{BExpr, BExprKind, ColumnId, Constant, InItem, PathStep, Rel, RelOp, Value};
+use crate::bound::{BExpr, BExprKind, ColumnId, Constant, InItem, JoinKind, PathStep, Rel, RelOp, Value};
 use crate::exec::monotone::{Monotone, Step};
 use crate::exec::plain;
 
@@ -36,33 +36,83 @@ pub fn key(expr: &BExpr, input: &Rel) -> Result<Expr> {
     }
 }
 
+/// A column of a relation as a key.
+pub fn key_column(id: ColumnId, input: &Rel) -> Expr {
+    let ty = input.columns.iter().find(|column| column.id == id).map_or(KqlType::Long, |column| column.ty);
+    match ty == KqlType::String && is_filled_column(input, id, &mut MAX_VISITS.clone()) {
+        true => column(id),
+        false => plain::key(column(id), ty),
+    }
+}
+
+/// Relations that are looked at to learn of one string column that it has no null slots.
+const MAX_VISITS: u32 = 500;
+
 /// Whether a string is known to have no null slots. Nothing is lost by `false` but an expression.
 fn is_filled(expr: &BExpr, input: &Rel) -> bool {
     match expr.kind {
         BExprKind::Constant(_) | BExprKind::Convert(_) => true,
-        BExprKind::Column(id) => is_filled_column(input, id),
+        BExprKind::Column(id) => is_filled_column(input, id, &mut MAX_VISITS.clone()),
         _ => false,
     }
 }
 
-fn is_filled_column(rel: &Rel, id: ColumnId) -> bool {
+fn is_filled_column(rel: &Rel, id: ColumnId, visits: &mut u32) -> bool {
     let mut rel = rel;
     let mut id = id;
     loop {
+        if *visits == 0 {
+            return false;
+        }
+        *visits -= 1;
         let Some(position) = rel.columns.iter().position(|column| column.id == id) else { return false };
         match &rel.op {
             RelOp::Rows { .. } => return true,
+            RelOp::Table { table, .. } => return table.is_filled,
             RelOp::Aggregate { keys, .. } => return position < keys.len(),
             RelOp::Filter { input, .. }
             | RelOp::Sort { input, .. }
             | RelOp::Limit { input, .. }
             | RelOp::Sample { input, .. }
             | RelOp::PartitionTop { input, .. } => rel = input,
+            RelOp::MvExpand { input, .. }
+            | RelOp::Parse { input, .. }
+            | RelOp::ParseKv { input, .. }
+            | RelOp::Window { input, .. }
+                if position < input.columns.len() =>
+            {
+                rel = input;
+            }
             RelOp::Project { input, items } => match items.get(position).map(|item| &item.kind) {
                 Some(BExprKind::Column(below)) => (rel, id) = (input, *below),
                 Some(BExprKind::Constant(_) | BExprKind::Convert(_)) => return true,
                 _ => return false,
             },
+            RelOp::Shared { rel: inner, .. } => match inner.columns.get(position) {
+                Some(column) => (rel, id) = (inner, column.id),
+                None => return false,
+            },
+            RelOp::Join { kind, left, right, .. } => {
+                let is_left = left.columns.iter().any(|column| column.id == id);
+                let is_padded = match kind {
+                    JoinKind::FullOuter => true,
+                    JoinKind::LeftOuter => !is_left,
+                    JoinKind::RightOuter => is_left,
+                    _ => false,
+                };
+                if is_padded {
+                    return false;
+                }
+                rel = if is_left { left } else { right };
+            }
+            RelOp::Union { inputs } => {
+                return inputs.iter().all(|input| {
+                    let column = input.columns.get(position);
+                    stacker::maybe_grow(64 << 10, 2 << 20, || {
+                        column.is_some_and(|column| is_filled_column(input, column.id, visits))
+                    })
+                });
+            }
             _ => return false,
         }
     }

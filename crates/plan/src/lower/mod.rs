@@ -17,6 +17,7 @@ mod join;
 mod order;
 mod relation;
 mod series;
+mod shared;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -35,20 +36,30 @@ use crate::exec::output::OutputNode;
 use crate::exec::shared::SharedCell;
 use crate::exec::stage::{Stage, StageNode};
 use crate::{PlannedQuery, PlannedResult};
+use shared::Reads;
 
 /// Nodes of one query's plans; a relation that is used twice without being shared counts twice.
 pub const MAX_PLAN_NODES: usize = 20_000;
 
 /// The plans of a query. Shared computations run once for all of its results.
 pub fn lower_query(query: &BoundQuery, seed: u64) -> Result<PlannedQuery> {
-    let mut lowering = Lowering::new(seed);
-    let results = query.results.iter().map(|result| lowering.result(result)).collect::<Result<_>>()?;
+    let results = twice(seed, |lowering| query.results.iter().map(|result| lowering.result(result)).collect())?;
     Ok(PlannedQuery { results, options: query.options.clone() })
 }
 
 /// The plan of a relation on its own, under the user's column names.
 pub fn lower_relation(rel: &Rel, seed: u64) -> Result<LogicalPlan> {
-    Lowering::new(seed).finished(rel)
+    twice(seed, |lowering| lowering.finished(rel))
+}
+
+/// Lowers again, with what was learned of the readers of shared computations, if there are any.
+fn twice<T>(seed: u64, lower: impl Fn(&mut Lowering) -> Result<T>) -> Result<T> {
+    let mut lowering = Lowering::new(seed);
+    let lowered = lower(&mut lowering)?;
+    match lowering.noted.is_empty() {
+        true => Ok(lowered),
+        false => lower(&mut lowering.learned(seed)),
+    }
 }
 
 /// A mistake of the query that only shows here: a regular expression that does not compile, a plan that is too large.
@@ -69,6 +80,12 @@ fn refused<T>(code: &'static str, message: impl Into<String>) -> Result<T> {
 /// The state of lowering one query.
 struct Lowering {
     shared: HashMap<SharedId, SharedPlan>,
+    /// What is read of shared computations, once it is known.
+    reads: Option<HashMap<SharedId, Reads>>,
+    /// What is found to be read of them.
+    noted: HashMap<SharedId, Reads>,
+    /// The predicate right above the shared computation that is lowered next.
+    above: Option<BExpr>,
     seed: u64,
     nodes: usize,
     names: u32,
@@ -184,7 +201,7 @@ impl Lowered {
 
 impl Lowering {
     fn new(seed: u64) -> Lowering {
-        Lowering { shared: HashMap::new(), seed, nodes: 0, names: 0 }
+        Lowering { shared: HashMap::new(), reads: None, noted: HashMap::new(), above: None, seed, nodes: 0, names: 0 }
     }
 
     fn result(&mut self, result: &BoundResult) -> Result<PlannedResult> {

@@ -140,7 +140,7 @@ impl Lowering {
             })));
         }
         let (plan, order) = self.keyed(lowered.plan, keys)?;
-        let partition_by = partition.iter().map(|id| partition_key(input, *id)).collect();
+        let partition_by = partition.iter().map(|id| expr::key_column(*id, input)).collect();
         let params = WindowFunctionParams {
             args: Vec::new(),
             partition_by,
@@ -178,7 +178,7 @@ impl Lowering {
         if used.is_empty() {
             return Ok(lowered);
         }
-        let mut args: Vec<Expr> = partition.iter().map(|id| partition_key(input, *id)).collect();
+        let mut args: Vec<Expr> = partition.iter().map(|id| expr::key_column(*id, input)).collect();
         let mut stage = Window { partitions: args.len(), functions: Vec::with_capacity(used.len()) };
         for (column, function) in used {
             let mut argument = |operand: Option<&BExpr>, is_condition: bool| -> Result<Option<usize>> {
@@ -232,12 +232,6 @@ impl Lowering {
         let plan = staged(sorted(lowered)?, stage, args, keep, order, number.clone())?;
         Ok(Lowered { plan, order: number.map_or(Order::None, Order::Column) })
     }
-}
-
-/// A column as equal partitions compare it.
-fn partition_key(input: &Rel, id: ColumnId) -> Expr {
-    let ty = input.columns.iter().find(|column| column.id == id).map_or(KqlType::Long, |column| column.ty);
-    plain::key(expr::column(id), ty)
 }
 
 fn operands(function: &WindowFunction) -> Vec<&BExpr> {

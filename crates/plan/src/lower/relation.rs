@@ -117,6 +117,7 @@ impl Lowering {
             input = below;
         }
         predicates.reverse();
+        self.note_predicates(input, &predicates);
         let lowered = self.relation(input, &need.and(predicates.iter().copied()))?;
         let holds = predicates.into_iter().map(expr::holds).collect::<Result<_>>()?;
         let filter = Filter::try_new(expr::logical(BinaryOp::And, holds), Arc::new(lowered.plan))?;

@@ -120,6 +120,7 @@ impl Database {
             name: name.to_string(),
             schema: result.schema.clone(),
             provider,
+            is_filled: false,
         };
         self.tables.insert(name.to_string(), Arc::new(handle));
         self.order.push(name.to_string());

@@ -123,7 +123,13 @@ async fn view_of(request: &Request<'_>, table: ResultTable, name: &str) -> Resul
         Err(_) => crate::context::DEFAULT_DATABASE.to_string(),
     };
     let view = View::new(request.service.store(), Arc::clone(&request.snapshot), &database, &request.context.options)?;
-    Ok(view.with_table(TableHandle { database, name: name.to_string(), schema, provider: Arc::new(provider) }))
+    Ok(view.with_table(TableHandle {
+        database,
+        name: name.to_string(),
+        schema,
+        provider: Arc::new(provider),
+        is_filled: false,
+    }))
 }
 
 /// The query that a pipe is: its text with the command's replaced, byte for byte, so that the places of

@@ -32,7 +32,11 @@ enum Answer {
     Results(Vec<Printed>),
     /// The lines of execution plans.
     Plans(Vec<String>),
-    Error { code: String, place: Option<String>, message: String },
+    Error {
+        code: String,
+        place: Option<String>,
+        message: String,
+    },
 }
 
 #[derive(Debug, Default)]

@@ -8,6 +8,7 @@ pub(crate) fn normalized(plan: &str) -> String {
 fn line(line: &str) -> String {
     let line = without(line, ", pruning_predicate=", &[", required_guarantees="]);
     let line = without(&line, ", required_guarantees=", &["]"]);
+    let line = without(&line, " from seed ", &[]);
     let line = files(&line);
     line.trim_end().to_string()
 }

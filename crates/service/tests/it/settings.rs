@@ -10,7 +10,7 @@ use crate::cases::{Mode, run_files, runtime};
 use crate::open_service_with;
 
 /// One case of this many is run unless all are asked for.
-const SAMPLE: u64 = 8;
+const SAMPLE: u64 = 4;
 
 fn run_under(number: u64, scattered: bool, options: ServiceOptions) {
     let all = std::env::var("CASES_SETTINGS").is_ok_and(|value| value == "all");

@@ -54,7 +54,7 @@ impl CatalogView for Catalog {
 fn table(database: &str, name: &str, columns: &[(&str, KqlType)]) -> Arc<TableHandle> {
     let schema = TableSchema::new(columns.iter().map(|(name, ty)| Column::new(*name, *ty)).collect());
     let provider = Arc::new(EmptyTable::new(schema.arrow()));
-    Arc::new(TableHandle { database: database.into(), name: name.into(), schema, provider })
+    Arc::new(TableHandle { database: database.into(), name: name.into(), schema, provider, is_filled: false })
 }
 
 fn function(name: &str, parameters: &str, body: &str) -> StoredFunction {
