@@ -43,6 +43,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         threads: config.query_threads,
         runtime: Some(queries),
         version: env!("CARGO_PKG_VERSION").to_string(),
+        ..ServiceOptions::default()
     };
     let service = Service::open(&config.data_dir, options).map_err(|error| error.to_string())?;
     let unfinished = service.recover_jobs().await.map_err(|error| error.to_string())?;
