@@ -449,7 +449,7 @@ impl<'a> Parser<'a> {
     }
 
     fn scan(&mut self) -> P<OperatorKind> {
-        let parameters = self.parameters(&["kind", "with_match_id", "with_step_name"])?;
+        let parameters = self.parameters(&["kind", "with_match_id"])?;
         let (mut order, mut partition, mut declare) = (Vec::new(), Vec::new(), Vec::new());
         if self.eat_word("order") {
             self.expect_word("by")?;

@@ -151,8 +151,7 @@ impl Binder<'_> {
             return Ok(AnyValue::Table(self.single_table(body)?));
         }
         // The body sees no column of the caller, but window functions in it are the caller's operator's.
-        let mut inner =
-            Row { columns: &[], aggregates: None, windows: row.windows.take(), is_serialized: row.is_serialized };
+        let mut inner = Row { windows: row.windows.take(), is_serialized: row.is_serialized, ..Row::none() };
         let result = self.expr(body, &mut inner);
         row.windows = inner.windows;
         Ok(AnyValue::Scalar(result?))

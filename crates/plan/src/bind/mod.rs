@@ -33,6 +33,7 @@ mod project_names;
 mod range;
 mod render;
 mod row;
+mod scan;
 mod scope;
 mod search;
 mod sort;

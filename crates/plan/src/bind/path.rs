@@ -21,7 +21,13 @@ impl Binder<'_> {
         {
             return self.scalar_expected(expr.span);
         }
-        let bound = self.expr(base, row)?;
+        let bound = match self.step_column(base, &mut links, row)? {
+            Some(column) => column,
+            None => self.expr(base, row)?,
+        };
+        if links.is_empty() {
+            return Ok(bound);
+        }
         if bound.ty != KqlType::Dynamic {
             let message = format!("a value of type {} has no properties or elements: only dynamic has", bound.ty);
             let span = links.last().map_or(expr.span, |link| link.span);
@@ -36,6 +42,23 @@ impl Binder<'_> {
             }
         }
         Ok(BExpr { kind: BExprKind::Path { base: Box::new(bound), steps }, ty: KqlType::Dynamic })
+    }
+
+    /// `s1.x` in a `scan`: the column of a step. Takes the link that names the column.
+    fn step_column(&mut self, base: &Expr, links: &mut Vec<&Expr>, row: &Row<'_>) -> Bound<Option<BExpr>> {
+        let ExprKind::Name(name) = &base.kind else { return Ok(None) };
+        let step = row.steps.iter().find(|step| step.name == name.text);
+        let (Some(step), None) = (step, row.column(&name.text)) else { return Ok(None) };
+        match links.last().map(|link| &link.kind) {
+            Some(ExprKind::Member { name, .. }) => {
+                links.pop();
+                match step.columns.iter().find(|column| column.name == name.text) {
+                    Some(column) => Ok(Some(BExpr::column(column))),
+                    None => Err(self.unresolved_column(&name.text, &step.columns, name.span)),
+                }
+            }
+            _ => Ok(None),
+        }
     }
 
     fn step(&mut self, index: &Expr, row: &mut Row<'_>) -> Bound<PathStep> {

@@ -145,7 +145,7 @@ impl Binder<'_> {
             OperatorKind::Find { .. } => return self.find_operator(Some(tabular), operator),
             OperatorKind::AssertSchema(columns) => self.assert_schema(input, columns, span)?,
             OperatorKind::ExecuteAndCache => input.clone(),
-            OperatorKind::Scan { .. } => return self.not_served(span, "'scan'"),
+            OperatorKind::Scan { .. } => self.scan_operator(input, operator)?,
             OperatorKind::Reduce { .. } => return self.not_served(span, "'reduce'"),
             OperatorKind::MacroExpand { .. } => return self.not_served(span, "'macro-expand'"),
             OperatorKind::Graph { operator } => return self.not_served(span, format!("'{}'", operator.text)),

@@ -18,6 +18,16 @@ pub(crate) struct Row<'r> {
     pub windows: Option<Windows>,
     /// Whether the input is serialized, as window functions need.
     pub is_serialized: bool,
+    /// The steps of a `scan`: `s1.x`.
+    pub steps: &'r [StepColumns],
+}
+
+/// The columns in the state of a step of `scan`.
+pub(crate) struct StepColumns {
+    /// The step's name.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<BoundColumn>,
 }
 
 /// The aggregates of a `summarize`.
@@ -54,7 +64,12 @@ impl<'r> Row<'r> {
 
     /// Columns and window functions.
     pub fn with_windows(columns: &'r [BoundColumn], is_serialized: bool) -> Row<'r> {
-        Row { columns, windows: Some(Windows::default()), is_serialized, aggregates: None }
+        Row { columns, windows: Some(Windows::default()), is_serialized, ..Row::default() }
+    }
+
+    /// Columns and the states of steps.
+    pub fn of_steps(columns: &'r [BoundColumn], steps: &'r [StepColumns]) -> Row<'r> {
+        Row { columns, steps, ..Row::default() }
     }
 
     /// Columns inside aggregates only.

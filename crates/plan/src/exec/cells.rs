@@ -3,11 +3,67 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int32Builder, Int64Builder, StringViewBuilder,
+    Array, ArrayRef, AsArray, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int32Builder, Int64Builder,
+    StringViewBuilder,
 };
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use tidewater_functions::dynamic::{Dynamic, Json, Number};
 use tidewater_kql::KqlType;
 use tidewater_kql::value::{datetime, guid};
+
+use crate::bound::{Constant, Value};
+
+/// A value of a KQL type outside arrays. A string is never null.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// Null.
+    Null,
+    /// bool
+    Bool(bool),
+    /// int, long, datetime, timespan
+    Whole(i64),
+    /// real
+    Real(f64),
+    /// string, dynamic
+    Text(Arc<str>),
+    /// decimal, guid
+    Bytes([u8; 16]),
+}
+
+impl Cell {
+    /// A constant's value.
+    pub fn of(constant: &Constant) -> Cell {
+        match &constant.value {
+            Value::Null => Cell::Null,
+            Value::Bool(value) => Cell::Bool(*value),
+            Value::Int(value) => Cell::Whole(i64::from(*value)),
+            Value::Long(value) | Value::DateTime(value) | Value::TimeSpan(value) => Cell::Whole(*value),
+            Value::Real(value) => Cell::Real(*value),
+            Value::String(text) | Value::Dynamic(text) => Cell::Text(text.as_str().into()),
+            Value::Decimal(bytes) | Value::Guid(bytes) => Cell::Bytes(*bytes),
+        }
+    }
+
+    /// The value in a row of a column of type `ty`.
+    pub fn read(array: &ArrayRef, ty: KqlType, row: usize) -> Cell {
+        if array.is_null(row) {
+            return if ty == KqlType::String { Cell::Text("".into()) } else { Cell::Null };
+        }
+        match ty {
+            KqlType::Bool => Cell::Bool(array.as_boolean().value(row)),
+            KqlType::Int => Cell::Whole(i64::from(array.as_primitive::<Int32Type>().value(row))),
+            KqlType::Long | KqlType::DateTime | KqlType::TimeSpan => {
+                Cell::Whole(array.as_primitive::<Int64Type>().value(row))
+            }
+            KqlType::Real => Cell::Real(array.as_primitive::<Float64Type>().value(row)),
+            KqlType::String | KqlType::Dynamic => Cell::Text(array.as_string_view().value(row).into()),
+            KqlType::Decimal | KqlType::Guid => match array.as_fixed_size_binary().value(row).try_into() {
+                Ok(bytes) => Cell::Bytes(bytes),
+                Err(_) => Cell::Null,
+            },
+        }
+    }
+}
 
 /// A growing column of a KQL type in its engine form.
 pub(super) struct Cells {
@@ -47,6 +103,21 @@ impl Cells {
             Builder::Bytes(cells) => cells.append_null(),
             Builder::Text(cells) if self.ty == KqlType::String => cells.append_value(""),
             Builder::Text(cells) => cells.append_null(),
+        }
+    }
+
+    /// A cell of the column's type.
+    pub(super) fn cell(&mut self, cell: &Cell) {
+        match (&mut self.builder, cell) {
+            (Builder::Bool(cells), Cell::Bool(value)) => cells.append_value(*value),
+            (Builder::Int(cells), Cell::Whole(value)) => cells.append_option(i32::try_from(*value).ok()),
+            (Builder::Long(cells), Cell::Whole(value)) => cells.append_value(*value),
+            (Builder::Real(cells), Cell::Real(value)) => cells.append_value(*value),
+            (Builder::Bytes(cells), Cell::Bytes(value)) => {
+                cells.append_value(value).expect("a guid or decimal has the builder's 16 bytes")
+            }
+            (Builder::Text(cells), Cell::Text(text)) => cells.append_value(text),
+            _ => self.null(),
         }
     }
 

@@ -4,7 +4,7 @@
 //! into logical plans as extension nodes, and `KqlQueryPlanner` makes execution plans of them.
 
 pub mod algorithm;
-mod cells;
+pub mod cells;
 pub mod dedupe;
 pub mod explain;
 pub mod guard;
@@ -17,6 +17,8 @@ pub mod parse_kv;
 pub mod plain;
 pub mod range;
 pub mod sample;
+pub mod scan;
+pub mod scan_program;
 pub mod series;
 pub mod shared;
 pub mod stage;

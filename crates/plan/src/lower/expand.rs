@@ -125,7 +125,7 @@ impl Lowering {
         };
         let mut args = Vec::with_capacity(stage.groups.len() + stage.args.len());
         for group in &stage.groups {
-            args.push(plain::key(expr::value(group)?, group.ty));
+            args.push(expr::key(group, &stage.input)?);
         }
         for arg in &stage.args {
             let value = expr::value(arg)?;
