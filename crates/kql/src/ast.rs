@@ -44,14 +44,47 @@ pub enum StatementKind {
     Set { name: Name, value: Option<Expr> },
     /// `declare query_parameters (name: type [= default], ...)`.
     QueryParameters(Vec<Parameter>),
-    /// `declare pattern name [= (arguments)[path] { ... }]`: kept as text, refused by the binder.
-    Pattern { name: Name },
+    /// `declare pattern name [= (parameters)[path] { matches }]`.
+    Pattern(Box<PatternDeclaration>),
     /// `restrict access to (entities)`.
     Restrict(Vec<Expr>),
     /// `alias database name = expression`.
     Alias { name: Name, value: Expr },
     /// An expression whose value is a result.
     Query(Expr),
+}
+
+/// A pattern: a name that maps tuples of texts to expressions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatternDeclaration {
+    /// The name.
+    pub name: Name,
+    /// What it maps; `None` for a pattern that somebody else is to fill in.
+    pub definition: Option<PatternDefinition>,
+}
+
+/// `(parameters)[path] { matches }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatternDefinition {
+    /// What stands in the brackets of a reference.
+    pub parameters: Vec<Parameter>,
+    /// What stands behind its dot.
+    pub path: Option<Parameter>,
+    /// In the order of the text; the first that fits counts.
+    pub matches: Vec<PatternMatch>,
+}
+
+/// `(values).[path] = { body };`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatternMatch {
+    /// String literals, one a parameter.
+    pub values: Vec<Expr>,
+    /// The string literal behind the dot.
+    pub path: Option<Expr>,
+    /// Statements and an expression; it has no parameters.
+    pub body: Lambda,
+    /// The values and the path.
+    pub span: Span,
 }
 
 /// An expression, scalar or tabular, and its place.

@@ -2,8 +2,8 @@
 
 use super::{P, Parser, keywords};
 use crate::ast::{
-    ColumnDeclaration, Expr, ExprKind, Lambda, Name, Operator, OperatorKind, Parameter, ParameterType, Pipeline,
-    Script, Statement, StatementKind,
+    ColumnDeclaration, Expr, ExprKind, Lambda, Literal, Name, Operator, OperatorKind, Parameter, ParameterType,
+    PatternDeclaration, PatternDefinition, PatternMatch, Pipeline, Script, Statement, StatementKind,
 };
 use crate::diagnostic::{self, Diagnostic};
 use crate::lexer::TokenKind;
@@ -97,19 +97,70 @@ impl Parser<'_> {
         match self.word() {
             "query_parameters" => {
                 self.bump();
+                if self.kind_at(1) == TokenKind::CloseParen {
+                    self.bump();
+                    return Err(self.expected("a parameter: name: type"));
+                }
                 Ok(StatementKind::QueryParameters(self.parenthesized(Self::parameter)?))
             }
             "pattern" => {
                 self.bump();
-                let name = self.any_name("a name")?;
-                if self.eat(TokenKind::Equal) {
-                    // The body is kept as text: patterns are not served.
-                    self.skip_to_statement(self.index);
-                }
-                Ok(StatementKind::Pattern { name })
+                let name = self.declared_name()?;
+                let definition = if self.eat(TokenKind::Equal) { Some(self.pattern_definition()?) } else { None };
+                Ok(StatementKind::Pattern(Box::new(PatternDeclaration { name, definition })))
             }
             _ => Err(self.expected("'query_parameters' or 'pattern'")),
         }
+    }
+
+    /// `(parameters)[path] { matches }`.
+    fn pattern_definition(&mut self) -> P<PatternDefinition> {
+        let parameters = self.parenthesized(Self::parameter)?;
+        let path = if self.eat(TokenKind::OpenBracket) {
+            let path = self.parameter()?;
+            self.expect(TokenKind::CloseBracket)?;
+            Some(path)
+        } else {
+            None
+        };
+        self.expect(TokenKind::OpenBrace)?;
+        let matches = self.nested(|parser| {
+            let mut matches = Vec::new();
+            while !parser.at(TokenKind::CloseBrace) {
+                matches.push(parser.pattern_match()?);
+                parser.expect(TokenKind::Semicolon)?;
+            }
+            Ok(matches)
+        })?;
+        if matches.is_empty() {
+            return Err(self.expected("a match of the pattern: (\"value\") = { expression };"));
+        }
+        self.expect(TokenKind::CloseBrace)?;
+        Ok(PatternDefinition { parameters, path, matches })
+    }
+
+    /// `(values).[path] = { body }`.
+    fn pattern_match(&mut self) -> P<PatternMatch> {
+        let start = self.span();
+        let values = self.parenthesized(Self::pattern_value)?;
+        let path = if self.eat(TokenKind::Dot) {
+            self.expect(TokenKind::OpenBracket)?;
+            let path = self.pattern_value()?;
+            self.expect(TokenKind::CloseBracket)?;
+            Some(path)
+        } else {
+            None
+        };
+        let span = self.since(start);
+        self.expect(TokenKind::Equal)?;
+        let body = self.lambda_body(false, Vec::new())?;
+        Ok(PatternMatch { values, path, body, span })
+    }
+
+    fn pattern_value(&mut self) -> P<Expr> {
+        let start = self.span();
+        let text = self.string_literal()?;
+        Ok(Expr { kind: ExprKind::Literal(Literal::String(text)), span: self.since(start) })
     }
 
     fn restrict_statement(&mut self) -> P<StatementKind> {

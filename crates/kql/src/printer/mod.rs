@@ -1,13 +1,13 @@
 //! Tree to text: `parse(print(tree)) == tree`, spans aside.
 //!
 //! Used to normalise queries and to test the parser. Features that the tree keeps by name only
-//! (graph operators, entity groups, patterns) are printed by name.
+//! (graph operators, entity groups) are printed by name.
 
 mod operators;
 
 use crate::ast::{
     Argument, BinaryOp, ColumnDeclaration, Expr, ExprKind, Lambda, Literal, Name, NamedExpr, OrderKey, Parameter,
-    ParameterType, Pipeline, Property, Script, Statement, StatementKind, UnaryOp,
+    ParameterType, PatternDefinition, Pipeline, Property, Script, Statement, StatementKind, UnaryOp,
 };
 use crate::lexer::{self, TokenKind};
 use crate::parser::expressions::TABULAR_CALLS;
@@ -90,9 +90,13 @@ impl Printer {
                 self.list(parameters, Self::parameter);
                 self.push(")");
             }
-            StatementKind::Pattern { name } => {
+            StatementKind::Pattern(pattern) => {
                 self.push("declare pattern ");
-                self.name(name);
+                self.name(&pattern.name);
+                if let Some(definition) = &pattern.definition {
+                    self.push(" = ");
+                    self.pattern_definition(definition);
+                }
             }
             StatementKind::Restrict(entities) => {
                 self.push("restrict access to (");
@@ -115,7 +119,12 @@ impl Printer {
         }
         self.push("(");
         self.list(&lambda.parameters, Self::parameter);
-        self.push(") { ");
+        self.push(") ");
+        self.body(lambda);
+    }
+
+    fn body(&mut self, lambda: &Lambda) {
+        self.push("{ ");
         self.statements(&lambda.statements);
         if let Some(body) = &lambda.body {
             if !lambda.statements.is_empty() {
@@ -124,6 +133,32 @@ impl Printer {
             self.expression(body, PIPE);
         }
         self.push(" }");
+    }
+
+    fn pattern_definition(&mut self, definition: &PatternDefinition) {
+        self.push("(");
+        self.list(&definition.parameters, Self::parameter);
+        self.push(")");
+        if let Some(path) = &definition.path {
+            self.push("[");
+            self.parameter(path);
+            self.push("]");
+        }
+        self.push(" {\n");
+        for found in &definition.matches {
+            self.push("(");
+            self.list(&found.values, |printer, value| printer.expression(value, PRIMARY));
+            self.push(")");
+            if let Some(path) = &found.path {
+                self.push(".[");
+                self.expression(path, PRIMARY);
+                self.push("]");
+            }
+            self.push(" = ");
+            self.body(&found.body);
+            self.push(";\n");
+        }
+        self.push("}");
     }
 
     fn parameter(&mut self, parameter: &Parameter) {

@@ -8,7 +8,7 @@ use tidewater_kql::{KqlType, Span, diagnostic};
 use crate::bind::call::conversion_target;
 use crate::bind::row::Row;
 use crate::bind::{Binder, Bound};
-use crate::bound::{BExpr, BExprKind, Constant, Known, NeedWhat, Value};
+use crate::bound::{BExpr, BExprKind, Constant, Known, NeedKey, NeedWhat, Value};
 
 impl Binder<'_> {
     /// The value of a call that the binder answers, or `None` when the name is not one of its own.
@@ -207,10 +207,11 @@ impl Binder<'_> {
     fn toscalar_call(&mut self, arguments: &[Argument], span: Span) -> Bound<BExpr> {
         self.count("toscalar", arguments.len(), 1, 1, span)?;
         let argument = &arguments[0].value;
-        if !self.is_tabular(argument) {
-            return self.expr(argument, &mut Row::none());
-        }
         let key = self.need_key();
+        if !self.is_tabular(argument) {
+            let expr = self.expr(argument, &mut Row::none())?;
+            return self.evaluated_once(key, expr, span);
+        }
         let tabular = self.single_table(argument)?;
         let Some(column) = tabular.rel.columns.first() else {
             return self.fail(diagnostic::GENERAL, span, "toscalar(): the tabular expression has no column");
@@ -220,6 +221,21 @@ impl Binder<'_> {
         let rel = self.project(tabular.rel.clone(), items, span)?;
         let rel = self.rel(crate::bound::RelOp::Limit { input: rel.clone(), count: 1 }, rel.columns.clone(), span)?;
         match self.need(key, &Arc::clone(&rel), NeedWhat::Scalar) {
+            Some(Known::Scalar(constant)) => Ok(BExpr::constant(constant)),
+            _ => Ok(BExpr { kind: BExprKind::Needed(key), ty }),
+        }
+    }
+
+    /// A scalar of `toscalar()`: what gives another value at each call (`new_guid()`) is called once.
+    fn evaluated_once(&mut self, key: NeedKey, expr: BExpr, span: Span) -> Bound<BExpr> {
+        let is_impure = |node: &BExpr| matches!(&node.kind, BExprKind::Call { row, .. } if !row.is_pure);
+        if !expr.any(is_impure) {
+            return Ok(expr);
+        }
+        let ty = expr.ty;
+        let input = self.one_row(span)?;
+        let rel = self.project(input, vec![("value".to_string(), expr)], span)?;
+        match self.need(key, &rel, NeedWhat::Scalar) {
             Some(Known::Scalar(constant)) => Ok(BExpr::constant(constant)),
             _ => Ok(BExpr { kind: BExprKind::Needed(key), ty }),
         }

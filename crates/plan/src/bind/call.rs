@@ -60,6 +60,10 @@ impl Binder<'_> {
         row: &mut Row<'_>,
         span: Span,
     ) -> Bound<BExpr> {
+        // Said before its arguments, which may vary by row, get in the way of constants inside.
+        if self.is_tabular_function(&function) {
+            return self.scalar_expected(span);
+        }
         match self.invoke_function(&function, arguments, None, row, span)? {
             AnyValue::Scalar(expr) => Ok(expr),
             AnyValue::Table(_) => self.scalar_expected(span),

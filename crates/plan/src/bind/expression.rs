@@ -37,6 +37,12 @@ impl Binder<'_> {
     }
 
     fn expr_of(&mut self, expr: &Expr, row: &mut Row<'_>) -> Bound<BExpr> {
+        if let Some(reference) = self.pattern_reference(expr) {
+            return match self.pattern_value(&reference)? {
+                AnyValue::Scalar(value) => Ok(value),
+                AnyValue::Table(_) => self.scalar_expected(expr.span),
+            };
+        }
         match &expr.kind {
             ExprKind::Literal(literal) => self.literal(literal, expr.span),
             ExprKind::Name(name) => self.name(name, row),
@@ -145,7 +151,10 @@ impl Binder<'_> {
                 }
             }
             Some(Binding::Table(_)) => self.scalar_expected(name.span),
-            Some(Binding::Database(_)) | None => self.unresolved_scalar(name, row),
+            Some(Binding::Pattern(_)) => {
+                self.fail(diagnostic::ARGUMENT_COUNT, name.span, format!("pattern '{}' needs its arguments", name.text))
+            }
+            None => self.unresolved_scalar(name, row),
         }
     }
 

@@ -36,13 +36,15 @@ impl Binder<'_> {
     fn let_value(&mut self, name: &Name, value: &Expr) -> Bound<Binding> {
         if let ExprKind::Lambda(lambda) = &value.kind {
             self.check_parameters(lambda)?;
-            let function = FunctionDef {
+            let function = Rc::new(FunctionDef {
                 name: name.text.clone(),
                 lambda: (**lambda).clone(),
                 env: Some(self.env),
                 database: self.database.clone(),
-            };
-            return Ok(Binding::Function(Rc::new(function)));
+                restriction: self.view.restriction().cloned(),
+            });
+            self.check_function(&function, name.span);
+            return Ok(Binding::Function(function));
         }
         if self.is_tabular(value) {
             let tabular = self.single_table(value)?;
@@ -63,7 +65,12 @@ impl Binder<'_> {
                 failed = true;
             }
             match parameter.ty {
-                ParameterType::Scalar(_) => scalar_seen = true,
+                ParameterType::Scalar(ty) => {
+                    scalar_seen = true;
+                    if let Some(default) = &parameter.default {
+                        failed |= self.default_of_type(parameter, default, ty).is_err();
+                    }
+                }
                 ParameterType::Table(_) | ParameterType::AnyTable if scalar_seen => {
                     let message = "tabular parameters must stand before scalar ones";
                     self.report(Diagnostic::new(diagnostic::GENERAL, parameter.name.span, message));
@@ -75,15 +82,30 @@ impl Binder<'_> {
         if failed { Err(Stopped) } else { Ok(()) }
     }
 
+    /// Whether the default of a parameter is a value of its type.
+    fn default_of_type(&mut self, parameter: &Parameter, default: &Expr, ty: KqlType) -> Bound<()> {
+        let expr = self.expr(default, &mut Row::none())?;
+        let from = expr.ty;
+        if self.assignable(expr, ty, default.span)?.is_some() {
+            return Ok(());
+        }
+        let message = format!("the default of parameter '{}' must be {ty}, but it is {from}", parameter.name.text);
+        self.fail(diagnostic::ARGUMENT_TYPE, default.span, message)
+    }
+
     /// The stored function of a database, parsed; `None` when there is none of this name.
     pub fn stored_function(&mut self, database: &str, name: &Name) -> Bound<Option<Rc<FunctionDef>>> {
+        if !self.view.allows(database, &name.text) {
+            return Ok(None);
+        }
         let key = (database.to_string(), name.text.clone());
         if !self.stored.contains_key(&key) {
             let Some(stored) = self.view.function(database, &name.text) else { return Ok(None) };
             let parsed = parse_function_body(&stored.parameters, &stored.body);
             let read = match (parsed.tree, parsed.diagnostics.into_iter().next()) {
                 (Some(lambda), None) => {
-                    Ok(Rc::new(FunctionDef { name: stored.name, lambda, env: None, database: database.to_string() }))
+                    let database = database.to_string();
+                    Ok(Rc::new(FunctionDef { name: stored.name, lambda, env: None, database, restriction: None }))
                 }
                 (_, Some(diagnostic)) => Err(diagnostic.message),
                 (None, None) => Err("it has no body".to_string()),
@@ -121,6 +143,7 @@ impl Binder<'_> {
         self.spend(CALL_COST, span)?;
         let bindings = self.bind_arguments(function, arguments, input, row, span)?;
         let outer_database = std::mem::replace(&mut self.database, function.database.clone());
+        let outer_restriction = self.view.restrict(function.restriction.clone());
         let outer_foreign = self.foreign.clone();
         if is_stored && self.foreign.is_none() {
             self.foreign = Some((span, function.name.clone()));
@@ -129,18 +152,18 @@ impl Binder<'_> {
         for (name, binding) in bindings {
             self.define(&name, binding);
         }
-        // Local lets may hide parameters, so they have a block of their own.
-        self.enter(self.env);
         self.calls.push(function.clone());
         let result = self.deeper(span, |binder| binder.function_body(&function.lambda, row, span));
         self.calls.pop();
         self.env = outer_env;
         self.database = outer_database;
+        self.view.restrict(outer_restriction);
         self.foreign = outer_foreign;
         result
     }
 
-    fn function_body(&mut self, lambda: &Lambda, row: &mut Row<'_>, span: Span) -> Bound<AnyValue> {
+    /// Statements and value of a body; its names are looked up in the present block.
+    pub fn function_body(&mut self, lambda: &Lambda, row: &mut Row<'_>, span: Span) -> Bound<AnyValue> {
         for statement in &lambda.statements {
             self.local_statement(statement);
         }
@@ -160,9 +183,9 @@ impl Binder<'_> {
     fn local_statement(&mut self, statement: &Statement) {
         match &statement.kind {
             StatementKind::Let { name, value } => self.let_statement(name, value),
-            StatementKind::Set { .. } => {}
+            StatementKind::QueryParameters(parameters) => self.query_parameters(parameters),
             _ => {
-                let message = "only 'let' statements may stand in a function's body";
+                let message = "only 'let' and 'declare query_parameters' may stand in a function's body";
                 self.report(Diagnostic::new(diagnostic::GENERAL, statement.span, message));
             }
         }

@@ -13,6 +13,7 @@ mod aggregate;
 mod argument;
 mod builtin;
 mod call;
+mod check;
 mod conversion;
 mod evaluate;
 mod expression;
@@ -27,11 +28,13 @@ mod operator;
 mod parse;
 mod partitioned;
 mod path;
+mod pattern;
 mod pipeline;
 mod project;
 mod project_names;
 mod range;
 mod render;
+mod restrict;
 mod row;
 mod scan;
 mod scope;
@@ -58,6 +61,7 @@ use crate::bound::{
     NeedKey, NeedWhat, Rel, RelOp, SharedId, StageOrder, WindowFunction,
 };
 use crate::catalog::CatalogView;
+use restrict::RestrictedView;
 use scope::{Env, Frame, FunctionDef};
 
 /// Relations on top of each other: pipelines, nested subqueries and expanded functions together.
@@ -94,7 +98,9 @@ pub fn bind_query(
 ) -> Result<BindOutcome, Vec<Diagnostic>> {
     let mut binder = Binder::new(view, context, evaluate, known);
     let results = binder.script(script);
+    let missing = binder.missing_pattern_references();
     let Binder { mut diagnostics, needs, options, .. } = binder;
+    diagnostics.extend(missing);
     if !diagnostics.is_empty() {
         diagnostics.truncate(MAX_DIAGNOSTICS);
         return Err(diagnostics);
@@ -112,7 +118,7 @@ pub fn bind_query(
 
 /// The state of one pass.
 pub(crate) struct Binder<'a> {
-    pub view: &'a dyn CatalogView,
+    pub view: RestrictedView<'a>,
     pub context: &'a PlanContext,
     evaluator: &'a dyn Evaluate,
     known: &'a HashMap<NeedKey, Known>,
@@ -135,6 +141,14 @@ pub(crate) struct Binder<'a> {
     /// Stored functions read so far, by database and name; `Err` says why the text cannot be.
     pub stored: HashMap<(String, String), Result<Rc<FunctionDef>, String>>,
     nodes: usize,
+    /// Nodes made for what is only checked.
+    checked_nodes: usize,
+    /// Inside what is only checked: nothing will be computed for it.
+    is_checking: bool,
+    /// `alias database`: `None` where the aliased database does not resolve, which has been reported.
+    pub aliases: HashMap<String, Option<String>>,
+    /// References to patterns that nothing matches.
+    pub missing_patterns: Vec<(String, Span)>,
 }
 
 impl<'a> Binder<'a> {
@@ -145,7 +159,7 @@ impl<'a> Binder<'a> {
         known: &'a HashMap<NeedKey, Known>,
     ) -> Self {
         Binder {
-            view,
+            view: RestrictedView::new(view),
             context,
             evaluator,
             known,
@@ -163,6 +177,10 @@ impl<'a> Binder<'a> {
             calls: Vec::new(),
             stored: HashMap::new(),
             nodes: 0,
+            checked_nodes: 0,
+            is_checking: false,
+            aliases: HashMap::new(),
+            missing_patterns: Vec::new(),
         }
     }
 
@@ -279,7 +297,7 @@ impl<'a> Binder<'a> {
 
     /// Whether some needed value is not known yet, so that a failure may be no mistake.
     pub fn is_waiting(&self) -> bool {
-        !self.needs.is_empty()
+        self.is_checking || !self.needs.is_empty()
     }
 
     /// Runs `body` with what it records thrown away: a trial whose failure is not the user's mistake.

@@ -1,4 +1,4 @@
-//! Names that statements define: `let`, parameters, `as`, database aliases.
+//! Names that statements define: `let`, parameters, `as`, patterns.
 //!
 //! Frames live in the binder; an `Env` is a frame up to a position, so that a function sees what was
 //! defined before it and nothing later (no forward references, no recursion).
@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidewater_kql::ast::Lambda;
+use tidewater_kql::ast::{Lambda, PatternDefinition};
 
 use crate::bind::Binder;
+use crate::bind::restrict::Restriction;
 use crate::bound::{BExpr, Rel};
 
 /// What a name stands for.
@@ -21,8 +22,8 @@ pub(crate) enum Binding {
     Table(Arc<Rel>),
     /// A function with the names it saw.
     Function(Rc<FunctionDef>),
-    /// `alias database`.
-    Database(String),
+    /// `declare pattern`.
+    Pattern(Rc<PatternDef>),
     /// Its definition failed and has been reported.
     Failed,
 }
@@ -35,7 +36,21 @@ pub(crate) struct FunctionDef {
     pub env: Option<Env>,
     /// The database whose tables its body means.
     pub database: String,
+    /// What `restrict access` hid where it was defined; a stored function sees all of its database.
+    pub restriction: Option<Rc<Restriction>>,
 }
+
+/// A pattern with the names that its bodies see.
+pub(crate) struct PatternDef {
+    pub name: String,
+    pub definition: Option<PatternDefinition>,
+    pub env: Env,
+    pub database: String,
+    pub restriction: Option<Rc<Restriction>>,
+}
+
+/// A definition: its frame and its position there.
+pub(crate) type Place = (usize, usize);
 
 /// A place among the definitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +114,12 @@ impl Binder<'_> {
 
     fn find_in(&self, env: Env, name: &str) -> Option<usize> {
         let positions = self.frames[env.frame].positions.get(name)?;
-        positions.iter().rev().find(|position| **position < env.visible).copied()
+        positions.iter().rev().find(|position| **position < env.visible && self.is_visible(env, **position)).copied()
+    }
+
+    /// Whether no `restrict access` hides a definition.
+    fn is_visible(&self, env: Env, position: usize) -> bool {
+        self.view.restriction().is_none_or(|restriction| !restriction.hides((env.frame, position)))
     }
 
     /// Every visible name, for hints.
@@ -108,7 +128,8 @@ impl Binder<'_> {
         let mut place = Some(self.env);
         while let Some(env) = place {
             let frame = &self.frames[env.frame];
-            names.extend(frame.names[..env.visible].iter().map(|(name, _)| name.clone()));
+            let visible = (0..env.visible).filter(|position| self.is_visible(env, *position));
+            names.extend(visible.map(|position| frame.names[position].0.clone()));
             place = frame.parent;
         }
         names
@@ -116,11 +137,22 @@ impl Binder<'_> {
 
     /// Visible names with their bindings, outermost first, in the order of definition (union wildcards).
     pub fn visible_bindings(&self) -> Vec<(String, Binding)> {
+        self.visible_definitions().into_iter().map(|(_, name, binding)| (name, binding)).collect()
+    }
+
+    /// The same with the places of the definitions.
+    pub fn visible_definitions(&self) -> Vec<(Place, String, Binding)> {
         let mut blocks = Vec::new();
         let mut place = Some(self.env);
         while let Some(env) = place {
             let frame = &self.frames[env.frame];
-            blocks.push(frame.names[..env.visible].to_vec());
+            let block: Vec<_> = (0..env.visible)
+                .filter(|position| self.is_visible(env, *position))
+                .map(|position| {
+                    ((env.frame, position), frame.names[position].0.clone(), frame.names[position].1.clone())
+                })
+                .collect();
+            blocks.push(block);
             place = frame.parent;
         }
         blocks.into_iter().rev().flatten().collect()

@@ -85,7 +85,7 @@ impl Binder<'_> {
             inputs.push(Input { rel: left.rel, table: left.table });
         } else if tables.is_empty() {
             let database = self.database.clone();
-            inputs = self.wildcard_tables(&database, "*", true, span)?;
+            inputs = self.wildcard_tables(&database, "*", false, span)?;
         }
         let mut failed = false;
         for table in tables {

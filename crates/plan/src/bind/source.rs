@@ -45,6 +45,13 @@ impl Binder<'_> {
         if depth > MAX_PEEK {
             return false;
         }
+        if let Some(reference) = self.pattern_reference(expr) {
+            return match self.pattern_match(&reference) {
+                Some(found) => self.peek_function(&reference.pattern.function_of(&found), depth + 1),
+                // What is missing is asked for as a table.
+                None => true,
+            };
+        }
         match &expr.kind {
             ExprKind::Pipe(pipeline) => match &pipeline.source {
                 Some(source) if pipeline.operators.is_empty() => self.peek(source, body, depth + 1),
@@ -91,7 +98,7 @@ impl Binder<'_> {
         match self.binding_for(name, body) {
             Some(Binding::Table(_)) => true,
             Some(Binding::Function(function)) => self.peek_function(&function, depth + 1),
-            Some(Binding::Scalar(_) | Binding::Database(_) | Binding::Failed) => false,
+            Some(Binding::Scalar(_) | Binding::Pattern(_) | Binding::Failed) => false,
             None => {
                 let database = body.map_or_else(|| self.database.clone(), |function| function.database.clone());
                 if let Ok(Some(function)) = self.attempt(|binder| binder.stored_function(&database, name)) {
@@ -122,13 +129,21 @@ impl Binder<'_> {
     }
 
     fn peek_function(&mut self, function: &FunctionDef, depth: usize) -> bool {
-        function.lambda.body.as_ref().is_some_and(|body| self.peek(body, Some(function), depth + 1))
+        let Some(body) = &function.lambda.body else { return false };
+        let outer = self.view.restrict(function.restriction.clone());
+        let is_tabular = self.peek(body, Some(function), depth + 1);
+        self.view.restrict(outer);
+        is_tabular
+    }
+
+    /// Whether a call of the function is tabular.
+    pub fn is_tabular_function(&mut self, function: &FunctionDef) -> bool {
+        self.peek_function(function, 0)
     }
 
     fn is_database_path(&mut self, base: &Expr) -> bool {
         match &base.kind {
             ExprKind::Call { name, .. } => matches!(name.text.as_str(), "database" | "cluster"),
-            ExprKind::Name(name) => matches!(self.lookup(&name.text), Some(Binding::Database(_))),
             ExprKind::Member { base, .. } => self.is_database_path(base),
             _ => false,
         }
@@ -156,6 +171,12 @@ impl Binder<'_> {
     }
 
     fn tabular_of(&mut self, expr: &Expr) -> Bound<Tabular> {
+        if let Some(reference) = self.pattern_reference(expr) {
+            return match self.pattern_value(&reference)? {
+                AnyValue::Table(tabular) => Ok(Tabular { name: None, table: None, visualization: None, ..tabular }),
+                AnyValue::Scalar(_) => self.table_expected(expr.span),
+            };
+        }
         match &expr.kind {
             ExprKind::Name(name) => self.named_table(name),
             ExprKind::Member { base, name } if self.is_database_path(base) => {
@@ -197,8 +218,8 @@ impl Binder<'_> {
             Some(Binding::Function(function)) => self.table_of_call(&function, &[], name.span),
             Some(Binding::Scalar(_)) => self.table_expected(name.span),
             Some(Binding::Failed) => Err(Stopped),
-            Some(Binding::Database(_)) => {
-                self.fail(diagnostic::GENERAL, name.span, format!("'{}' is a database, not a table", name.text))
+            Some(Binding::Pattern(_)) => {
+                self.fail(diagnostic::ARGUMENT_COUNT, name.span, format!("pattern '{}' needs its arguments", name.text))
             }
             None => {
                 let database = self.database.clone();
@@ -298,7 +319,7 @@ impl Binder<'_> {
         self.scan(database, &name, arguments[0].value.span)
     }
 
-    fn text_argument(&mut self, argument: &Argument, what: &str) -> Bound<String> {
+    pub fn text_argument(&mut self, argument: &Argument, what: &str) -> Bound<String> {
         let bound = self.expr(&argument.value, &mut Row::none())?;
         match self.constant(&bound, argument.value.span, what)?.value {
             Value::String(text) => Ok(text),
@@ -321,6 +342,10 @@ impl Binder<'_> {
                 if wanted.is_empty() {
                     return Ok(self.database.clone());
                 }
+                // An alias is looked for first: it is the nearer definition.
+                if let Some(aliased) = self.aliases.get(&wanted).filter(|_| base.is_none()) {
+                    return aliased.clone().ok_or(Stopped);
+                }
                 match self.view.database(&wanted) {
                     Some(name) => Ok(name),
                     None => {
@@ -335,11 +360,6 @@ impl Binder<'_> {
                     }
                 }
             }
-            ExprKind::Name(name) => match self.lookup(&name.text) {
-                Some(Binding::Database(database)) => Ok(database),
-                Some(Binding::Failed) => Err(Stopped),
-                _ => self.database_expected(expr.span),
-            },
             _ => self.database_expected(expr.span),
         }
     }

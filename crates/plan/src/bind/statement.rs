@@ -1,7 +1,7 @@
 //! Statements of a query.
 
 use tidewater_kql::ast::{Expr, ExprKind, Literal, Name, Script, StatementKind};
-use tidewater_kql::{Diagnostic, Span, diagnostic};
+use tidewater_kql::{Span, diagnostic};
 
 use crate::bind::scope::Binding;
 use crate::bind::{Binder, Bound, Stopped};
@@ -21,11 +21,11 @@ impl Binder<'_> {
                     }
                 }
                 StatementKind::QueryParameters(parameters) => self.query_parameters(parameters),
-                StatementKind::Pattern { name } => {
-                    self.report(Diagnostic::not_served(name.span, "'declare pattern'"));
-                }
-                StatementKind::Restrict(_) => {
-                    self.report(Diagnostic::not_served(statement.span, "'restrict access'"));
+                StatementKind::Pattern(declaration) => self.pattern_statement(declaration),
+                StatementKind::Restrict(entities) => {
+                    if let Err(failed) = self.restrict_statement(entities, statement.span) {
+                        stopped = Some(failed);
+                    }
                 }
                 StatementKind::Alias { name, value } => self.alias_statement(name, value),
                 StatementKind::Query(query) => match self.query_statement(query) {
@@ -100,11 +100,8 @@ impl Binder<'_> {
     }
 
     fn alias_statement(&mut self, name: &Name, value: &Expr) {
-        let binding = match self.database_of(value) {
-            Ok(database) => Binding::Database(database),
-            Err(Stopped) => Binding::Failed,
-        };
-        self.define(&name.text, binding);
+        let database = self.database_of(value).ok();
+        self.aliases.insert(name.text.clone(), database);
     }
 
     /// A tabular expression stands where the language has it, but a scalar was found.

@@ -66,7 +66,8 @@ impl Binder<'_> {
         let pattern = match &item.kind {
             ExprKind::Wildcard(name) => Some((self.database.clone(), name.text.clone())),
             ExprKind::Star => Some((self.database.clone(), "*".to_string())),
-            ExprKind::Member { base, name } if name.text.contains('*') => {
+            // A pattern knows no wildcards: `p("x").["*"]` is the path `*`.
+            ExprKind::Member { base, name } if name.text.contains('*') && self.pattern_reference(item).is_none() => {
                 Some((self.database_of(base)?, name.text.clone()))
             }
             _ => None,

@@ -7,21 +7,28 @@
 //!
 //! A line `--` among a table's rows begins another extent. The answers under `cases/plans/` are execution plans
 //! (see `plans`). `settings` runs the same cases under other settings of the engine.
+//!
+//! Lines `option: name = JSON` and `parameter: name = JSON` before the query are request properties. `---- name` also
+//! compares the result's name, `---- nothing` stands for no result, and a line `render: {...}` under the columns compares
+//! the given members of its visualization.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use tidewater_kql::value::{datetime, decimal::Decimal, guid, real, timespan};
 use tidewater_kql::{KqlType, TableSchema};
-use tidewater_service::{CommandAnswer, Context, Error, QueryAnswer, ResultTable, Service};
+use tidewater_service::{CommandAnswer, Context, Error, QueryAnswer, RequestOptions, ResultTable, Service};
 
 use crate::plans;
 
 /// A result with its cells as texts in the form the case files use.
 #[derive(Debug, PartialEq)]
 struct Printed {
+    name: String,
+    visualization: Option<serde_json::Value>,
     columns: Vec<(String, KqlType)>,
     rows: Vec<Vec<String>>,
     is_sorted: bool,
@@ -45,6 +52,8 @@ struct Case {
     source: String,
     pending: bool,
     requests: Vec<String>,
+    options: Vec<(String, serde_json::Value)>,
+    parameters: Vec<(String, serde_json::Value)>,
     /// Text after the first `----`; empty when the answer is still to be filled in.
     expected: String,
     /// Line of the file at which `expected` ends.
@@ -129,6 +138,10 @@ fn read_file(path: &Path) -> File {
                     case.source = source.trim().to_string();
                 } else if line.starts_with("pending:") && !in_answer && request.is_empty() {
                     case.pending = true;
+                } else if let Some(option) = line.strip_prefix("option:").filter(|_| !in_answer) {
+                    case.options.push(property(option));
+                } else if let Some(parameter) = line.strip_prefix("parameter:").filter(|_| !in_answer) {
+                    case.parameters.push(property(parameter));
                 } else if line.starts_with("----") {
                     in_answer = true;
                     let _ = writeln!(case.expected, "{line}");
@@ -149,6 +162,12 @@ fn read_file(path: &Path) -> File {
         }
     }
     file
+}
+
+/// `name = JSON`.
+fn property(text: &str) -> (String, serde_json::Value) {
+    let (name, value) = text.split_once('=').expect("name = JSON");
+    (name.trim().to_string(), serde_json::from_str(value.trim()).expect("JSON"))
 }
 
 /// `T (a: long)` and its rows as a command that makes and fills the table.
@@ -220,7 +239,7 @@ fn print_cell(array: &dyn Array, row: usize, ty: KqlType) -> String {
     }
 }
 
-fn print_batches(schema: &TableSchema, batches: &[RecordBatch], is_sorted: bool) -> Printed {
+fn print_batches(schema: &TableSchema, batches: &[RecordBatch]) -> (Vec<(String, KqlType)>, Vec<Vec<String>>) {
     let mut rows = Vec::new();
     for batch in batches {
         for row in 0..batch.num_rows() {
@@ -228,30 +247,39 @@ fn print_batches(schema: &TableSchema, batches: &[RecordBatch], is_sorted: bool)
             rows.push(cells.map(|(at, column)| print_cell(batch.column(at), row, column.ty)).collect());
         }
     }
-    let columns = schema.columns.iter().map(|column| (column.name.clone(), column.ty)).collect();
-    Printed { columns, rows, is_sorted }
+    (schema.columns.iter().map(|column| (column.name.clone(), column.ty)).collect(), rows)
 }
 
-async fn run(service: &Service, database: &str, request: &str) -> Answer {
+async fn run(service: &Service, database: &str, request: &str, case: &Case) -> Answer {
     let text = request.trim_end();
+    let mut context = Context::new(database);
+    context.options = RequestOptions::new(case.options.iter().cloned());
+    context.parameters = case.parameters.iter().cloned().collect();
+    if let Err(error) = context.apply_options(Duration::from_secs(240)) {
+        return error_answer(text, &error);
+    }
     let results = if text.trim_start().starts_with('.') {
-        match service.command(Context::new(database), text).await {
+        match service.command(context, text).await {
             Ok(CommandAnswer::Table(table)) => Ok(vec![table]),
             Ok(CommandAnswer::Query(QueryAnswer { results, .. })) => Ok(results),
             Err(error) => Err(error),
         }
     } else {
-        service.query(Context::new(database), text).await.map(|answer| answer.results)
+        service.query(context, text).await.map(|answer| answer.results)
     };
     match results {
         Err(error) => error_answer(text, &error),
         Ok(results) => {
             let mut printed = Vec::new();
             for table in results {
-                let ResultTable { schema, is_sorted, .. } = &table;
+                let ResultTable { schema, is_sorted, name, visualization, .. } = &table;
                 let (schema, is_sorted) = (schema.clone(), *is_sorted);
+                let (name, visualization) = (name.clone(), visualization.clone());
                 match table.collect().await {
-                    Ok(batches) => printed.push(print_batches(&schema, &batches, is_sorted)),
+                    Ok(batches) => {
+                        let (columns, rows) = print_batches(&schema, &batches);
+                        printed.push(Printed { name, visualization, columns, rows, is_sorted });
+                    }
                     Err(error) => return error_answer(text, &error),
                 }
             }
@@ -354,13 +382,28 @@ fn compare(expected: &str, answer: &Answer) -> Result<(), String> {
         return Err(format!("expected\n{expected}\nfound {found}: {message}"));
     };
     let differ = |why: &str| Err(format!("{why}\nexpected\n{expected}\nfound\n{found}"));
+    if expected.trim() == "---- nothing" {
+        return if results.is_empty() { Ok(()) } else { differ("results") };
+    }
     let blocks: Vec<&str> = expected.strip_prefix("----").unwrap_or(expected).split("\n----").collect();
     if blocks.len() != results.len() {
         return differ("number of results");
     }
     for (block, result) in blocks.iter().zip(results) {
-        let mut lines = block.lines().filter(|line| !line.trim().is_empty());
-        let header = lines.next().unwrap_or("");
+        let (name, block) = block.split_once('\n').unwrap_or((block, ""));
+        if !name.trim().is_empty() && name.trim() != result.name {
+            return differ(&format!("name of the result, which is '{}'", result.name));
+        }
+        let mut lines = block.lines().filter(|line| !line.trim().is_empty()).peekable();
+        let header = lines.next_if(|line| !line.starts_with("render: ")).unwrap_or("");
+        if let Some(wanted) = lines.next_if(|line| line.starts_with("render: "))
+            && !renders(&wanted["render: ".len()..], result.visualization.as_ref())
+        {
+            return differ(&format!(
+                "visualization, which is {:?}",
+                result.visualization.as_ref().map(ToString::to_string)
+            ));
+        }
         let columns: Vec<String> = result.columns.iter().map(|(name, ty)| format!("{name}: {ty}")).collect();
         let wanted = if header.is_empty() { Vec::new() } else { split_cells(header) };
         if wanted != columns {
@@ -389,6 +432,16 @@ fn compare(expected: &str, answer: &Answer) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a visualization has the wanted members; `none` wants no visualization.
+fn renders(wanted: &str, found: Option<&serde_json::Value>) -> bool {
+    if wanted.trim() == "none" {
+        return found.is_none();
+    }
+    let wanted: serde_json::Value = serde_json::from_str(wanted).expect("JSON after render:");
+    let (Some(wanted), Some(found)) = (wanted.as_object(), found) else { return false };
+    wanted.iter().all(|(member, value)| found.get(member) == Some(value))
+}
+
 fn case_files(folder: &Path, out: &mut Vec<PathBuf>) {
     let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
@@ -402,7 +455,7 @@ fn case_files(folder: &Path, out: &mut Vec<PathBuf>) {
 }
 
 async fn must(service: &Service, database: &str, request: &str) {
-    if let Answer::Error { code, message, .. } = run(service, database, request).await {
+    if let Answer::Error { code, message, .. } = run(service, database, request, &Case::default()).await {
         panic!("{request}: {code}: {message}");
     }
 }
@@ -440,7 +493,7 @@ async fn run_file(service: &Service, path: &Path, number: usize, mode: &Mode) ->
         for request in &case.requests {
             answer = match is_plans {
                 true => explained(service, &database, request).await,
-                false => run(service, &database, request).await,
+                false => run(service, &database, request, case).await,
             };
         }
         let answers = case.expected.lines().any(|line| !line.trim().is_empty() && line.trim() != "----");
@@ -473,7 +526,7 @@ async fn run_file(service: &Service, path: &Path, number: usize, mode: &Mode) ->
 /// The plans of a query; anything else is run.
 async fn explained(service: &Service, database: &str, request: &str) -> Answer {
     if request.trim_start().starts_with('.') {
-        return run(service, database, request).await;
+        return run(service, database, request, &Case::default()).await;
     }
     let text = request.trim_end();
     match service.explain(&Context::new(database), text).await {
