@@ -163,6 +163,9 @@ pub fn between(
 pub fn between_is_defined(operand: KqlType, low: KqlType, high: KqlType) -> bool {
     let span_from = (operand, low, high) == (KqlType::DateTime, KqlType::DateTime, KqlType::TimeSpan);
     let is_orderable = |ty: KqlType| ty.is_numeric() || matches!(ty, KqlType::DateTime | KqlType::TimeSpan);
+    if (operand, low, high) == (KqlType::Bool, KqlType::Bool, KqlType::Bool) {
+        return true;
+    }
     span_from
         || (is_orderable(low)
             && is_orderable(high)

@@ -250,14 +250,17 @@ impl<'a> Lexer<'a> {
         }
         let mut end = self.digits_end(self.at);
         let mut kind = TokenKind::Long;
+        let mut has_fraction = true;
         // `1..5` is a range, not a real with a point behind it.
         let has_point = self.bytes.get(end) == Some(&b'.') && self.bytes.get(end + 1) != Some(&b'.');
         if has_point {
             kind = TokenKind::Real;
-            end = self.digits_end(end + 1);
+            let digits = end + 1;
+            end = self.digits_end(digits);
+            has_fraction = end > digits;
         }
         let word_end = self.name_end(end);
-        if is_time_unit(&self.text[end..word_end]) {
+        if has_fraction && is_time_unit(&self.text[end..word_end]) {
             return (TokenKind::TimeSpan, word_end);
         }
         if let Some(exponent_end) = self.exponent(end)

@@ -275,8 +275,9 @@ pub fn equals_cell(value: Json<'_>, cell: &Cells, row: usize) -> Option<bool> {
             value.string().and_then(|text| tidewater_kql::value::datetime::parse(&text)) == Some(wanted)
         }
         Cells::TimeSpan(input) => {
+            // A timespan in a dynamic literal is a count of ticks.
             let wanted = input.get(row)?;
-            value.string().and_then(|text| tidewater_kql::value::timespan::parse(&text)) == Some(wanted)
+            convert::timespan_of_dynamic(value) == Some(wanted)
         }
         Cells::Guid(input) => {
             let wanted = input.get(row)?;

@@ -232,37 +232,32 @@ pub fn parse(text: &str) -> Option<i64> {
     parse_rest(&mut cursor, day)
 }
 
-/// Reads the content of `datetime(...)`: what `parse` reads, and parts with commas as `make_datetime`
-/// takes them (`2025, 6, 17`). Source: kql-behaviour section 1.
-pub fn parse_constructor(text: &str) -> Option<i64> {
-    if !text.contains(',') {
-        return parse(text);
+/// Reads the content of `datetime(...)`: what `parse` reads, a year, and year, month and day with commas
+/// (`2025, 6, 17`, the day may be left out). `Some(None)` is null, as impossible moments and junk are; `None`
+/// is refused, as a fourth part is. A number of one to three digits counts seconds from 1970. Source:
+/// kql-behaviour section 1; recorded answers.
+pub fn parse_constructor(text: &str) -> Option<Option<i64>> {
+    let trimmed = text.trim();
+    if trimmed.len() <= 4 && !trimmed.is_empty() && trimmed.bytes().all(|byte| byte.is_ascii_digit()) {
+        let value: i64 = trimmed.parse().ok()?;
+        return Some(match trimmed.len() {
+            4 => from_date(value as i32, 1, 1),
+            _ => Some(UNIX_EPOCH_TICKS + value * TICKS_PER_SECOND),
+        });
     }
     if let Some(ticks) = parse(text) {
-        return Some(ticks);
+        return Some(Some(ticks));
     }
-    let mut parts = text.split(',').map(str::trim);
-    let mut integer = |default: Option<i32>| match parts.next() {
-        None => default,
-        Some(part) if part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit()) => part.parse().ok(),
-        Some(_) => None,
-    };
-    let (year, month, day) = (integer(None)?, integer(None)?, integer(Some(1))?);
-    let (hour, minute) = (integer(Some(0))?, integer(Some(0))?);
-    let (second, tick) = match parts.next() {
-        None => (0, 0),
-        Some(part) => {
-            let (whole, fraction) = part.split_once('.').unwrap_or((part, ""));
-            if whole.len() > 2 || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
-                return None;
-            }
-            (whole.parse().ok()?, fraction_ticks(fraction.as_bytes()))
-        }
-    };
-    if parts.next().is_some() {
-        return None;
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    let is_number = |part: &&str| !part.is_empty() && part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit());
+    if parts.len() < 2 || !parts.iter().all(is_number) {
+        return Some(None);
     }
-    from_civil(Civil { year, month, day, hour, minute, second, tick })
+    let number = |position: usize| parts.get(position).map_or(Some(1), |part| part.parse().ok());
+    match parts.len() {
+        2 | 3 => Some(from_date(number(0)?, number(1)?, number(2)?)),
+        _ => None,
+    }
 }
 
 /// The commonest form by fixed positions: `2020-01-02[(T| )03:04[:05[.f...]][Z]]`.
@@ -579,12 +574,17 @@ mod tests {
 
     #[test]
     fn the_constructor_takes_parts_with_commas() {
-        assert_eq!(parse_constructor("2025, 6, 17"), parse("2025-06-17"));
-        assert_eq!(parse_constructor("2025,6"), parse("2025-06-01"));
-        assert_eq!(parse_constructor("2017,10,01,12,11,0.1234567"), parse("2017-10-01T12:11:00.1234567"));
-        assert_eq!(parse_constructor("Nov 8, 2014"), parse("2014-11-08"));
-        for text in ["2025,13", "2025,", "2025,6,17,25", "1,2,3,4,5,6,7", ",", "2025,-1", "2025,1,1,1,1,1.x"] {
+        assert_eq!(parse_constructor("2025, 6, 17"), Some(parse("2025-06-17")));
+        assert_eq!(parse_constructor("2025,6"), Some(parse("2025-06-01")));
+        assert_eq!(parse_constructor("2025"), Some(parse("2025-01-01")));
+        assert_eq!(parse_constructor("1"), Some(parse("1970-01-01 00:00:01")));
+        assert_eq!(parse_constructor("20250614"), Some(parse("2025-06-14")));
+        assert_eq!(parse_constructor("Nov 8, 2014"), Some(parse("2014-11-08")));
+        for text in ["2025,6,17,10", "2017,10,01,12,11,0", "1,2,3,4,5,6,7"] {
             assert_eq!(parse_constructor(text), None, "{text}");
+        }
+        for text in ["2025,13", "2025,", ",", "2025,-1", "0000", "abc", "12345"] {
+            assert_eq!(parse_constructor(text), Some(None), "{text}");
         }
     }
 

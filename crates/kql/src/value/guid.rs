@@ -3,12 +3,13 @@
 use super::into_text;
 
 /// Reads the first 32 hexadecimal digits; hyphens after the 8th, 12th, 16th and 20th are skipped, and
-/// what follows the 32nd digit is ignored. Source: toguid() page.
+/// what follows the 32nd digit is ignored; a brace may open. Source: toguid() page, recorded answers.
 pub fn parse(text: &str) -> Option<[u8; 16]> {
     let mut guid = [0u8; 16];
     let mut count = 0;
     let mut after_hyphen = false;
-    for byte in text.bytes() {
+    // The form in braces or brackets is read too: its end comes after the last digit.
+    for byte in text.strip_prefix(['{', '(']).unwrap_or(text).bytes() {
         if byte == b'-' {
             if after_hyphen || !matches!(count, 8 | 12 | 16 | 20) {
                 return None;

@@ -37,14 +37,18 @@ pub fn is_unit(word: &str) -> bool {
 }
 
 /// The value of a literal such as `1.5h`, given as its number (digits with at most one point) and its
-/// unit. Parts of a tick are cut off; `None` beyond the range and for malformed parts.
+/// unit. Parts of a tick are cut off, and below a millisecond parts of the unit are: `1.25micro` is one
+/// microsecond, as recorded of the service. `None` beyond the range and for malformed parts.
 pub fn parse_literal(number: &str, unit: &str) -> Option<i64> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let (whole, mut fraction) = number.split_once('.').unwrap_or((number, ""));
     let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() && fraction.is_empty() || !all_digits(whole) || !all_digits(fraction) {
         return None;
     }
     let unit = i128::from(unit_nanoseconds(unit)?);
+    if unit < i128::from(TICKS_PER_MILLISECOND * 100) {
+        fraction = "";
+    }
     let mut nanoseconds = 0i128;
     for digit in whole.bytes() {
         nanoseconds = nanoseconds * 10 + i128::from(digit - b'0');
@@ -78,8 +82,8 @@ pub fn parse(text: &str) -> Option<i64> {
     if is_negative { i64::try_from(-ticks).ok() } else { i64::try_from(ticks).ok() }
 }
 
-/// Reads the content of `timespan(...)` and `time(...)`: what `parse` reads, a bare number of days, and
-/// a unit after a blank (`15 seconds`). Source: timespan page.
+/// Reads the content of `timespan(...)` and `time(...)`: what `parse` reads, a bare whole number of days
+/// (`1.5` is refused), and a unit after a blank (`15 seconds`). Source: timespan page, recorded answers.
 pub fn parse_constructor(text: &str) -> Option<i64> {
     if let Some(ticks) = parse(text) {
         return Some(ticks);
@@ -91,6 +95,7 @@ pub fn parse_constructor(text: &str) -> Option<i64> {
     };
     let ticks = match rest.split_once(|c: char| c.is_ascii_whitespace()) {
         Some((number, unit)) => parse_literal(number, unit.trim_start())?,
+        None if rest.contains('.') => return None,
         None => parse_literal(rest, "d")?,
     };
     Some(if is_negative { -ticks } else { ticks })
@@ -217,6 +222,10 @@ mod tests {
         assert_eq!(parse_literal("1.5", "d"), Some(TICKS_PER_DAY * 3 / 2));
         assert_eq!(parse_literal("199", "nano"), Some(1));
         assert_eq!(parse_literal("1", "tick"), Some(1));
+        assert_eq!(parse_literal("1.5", "ticks"), Some(1));
+        assert_eq!(parse_literal("0.5", "microseconds"), Some(0));
+        assert_eq!(parse_literal("1.25", "microseconds"), Some(10));
+        assert_eq!(parse_literal("1.25", "ms"), Some(12_500));
         assert_eq!(parse_literal("0.1234567890123456789", "d"), Some(106_666_665_706));
         assert_eq!(parse_literal("0.99999999999999999999999999", "d"), Some(TICKS_PER_DAY - 1));
         assert_eq!(parse_literal("10675200", "d"), None);
@@ -229,7 +238,9 @@ mod tests {
     #[test]
     fn the_constructor_takes_bare_days_and_spaced_units() {
         assert_eq!(parse_constructor("2"), Some(2 * TICKS_PER_DAY));
-        assert_eq!(parse_constructor("-0.5"), Some(-TICKS_PER_DAY / 2));
+        assert_eq!(parse_constructor("-2"), Some(-2 * TICKS_PER_DAY));
+        assert_eq!(parse_constructor("1.5"), None);
+        assert_eq!(parse_constructor("1.5 hours"), Some(90 * TICKS_PER_MINUTE));
         assert_eq!(parse_constructor("15 seconds"), Some(15 * TICKS_PER_SECOND));
         assert_eq!(parse_constructor("0.12:34:56.7"), Some(452_967_000_000));
         assert_eq!(parse_constructor("1d"), Some(TICKS_PER_DAY));

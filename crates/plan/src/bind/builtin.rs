@@ -184,7 +184,11 @@ impl Binder<'_> {
     }
 
     fn not_call(&mut self, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
-        let operand = self.one("not", arguments, row, span)?;
+        let mut operand = self.one("not", arguments, row, span)?;
+        // A number is read as a bool: not(1) is false. Source: recorded answers; the reference parser warns.
+        if operand.ty.is_numeric() {
+            operand = self.convert(operand, KqlType::Bool);
+        }
         let operand = self.condition("not", operand, span)?;
         Ok(BExpr { kind: BExprKind::Not(Box::new(operand)), ty: KqlType::Bool })
     }

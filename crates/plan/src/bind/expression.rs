@@ -195,11 +195,6 @@ impl Binder<'_> {
         if let Some(value) = value {
             return Ok(BExpr { kind: BExprKind::Constant(value), ty: operand.ty });
         }
-        if operand.ty == KqlType::Dynamic {
-            // The sign of a dynamic is that of the number it holds.
-            let number = self.convert(operand, KqlType::Real);
-            return Ok(BExpr { kind: BExprKind::Negate(Box::new(number)), ty: KqlType::Real });
-        }
         // Only a literal stays int: the smallest int has no negative there.
         let ty = tidewater_functions::operator::negated_type(operand.ty).unwrap_or(operand.ty);
         Ok(BExpr { kind: BExprKind::Negate(Box::new(operand)), ty })

@@ -40,6 +40,12 @@ impl Binder<'_> {
                 return self.fail(diagnostic::OPERAND_TYPE, span, message);
             }
             operand = self.convert(operand, KqlType::String);
+        } else if operand.ty == KqlType::Dynamic
+            && tables.is_empty()
+            && scalars.iter().all(|(item, _)| item.ty == KqlType::String)
+        {
+            // Among strings a dynamic is read as its text, as beside one.
+            operand = self.convert(operand, KqlType::String);
         } else {
             operand = self.widened_operand(operand, &scalars);
         }

@@ -92,7 +92,8 @@ impl Binder<'_> {
 
     /// Brings the operands of a comparison to one type; a constant is read as the other side's type.
     ///
-    /// A dynamic beside another type stays as it is: the comparison kernels know both. Source: kql-behaviour section 2.
+    /// A dynamic beside a string is read as its text, so that a null is `""`; beside another type it stays as it
+    /// is: the comparison kernels know both. Source: kql-behaviour section 2, recorded answers.
     pub fn comparable(&mut self, left: BExpr, right: BExpr, span: Span) -> Bound<(BExpr, BExpr)> {
         use KqlType::*;
         let (l, r) = (left.ty, right.ty);
@@ -105,6 +106,12 @@ impl Binder<'_> {
                 );
             }
             return Ok((left, right));
+        }
+        if (l, r) == (Dynamic, String) {
+            return Ok((self.convert(left, String), right));
+        }
+        if (l, r) == (String, Dynamic) {
+            return Ok((left, self.convert(right, String)));
         }
         if l == Dynamic || r == Dynamic {
             return Ok((left, right));
@@ -213,6 +220,8 @@ impl Binder<'_> {
         let numeric = |ty: KqlType| ty.is_numeric();
         let (operand, low, high) = match types {
             (DateTime, DateTime, DateTime) | (TimeSpan, TimeSpan, TimeSpan) => (operand, low, high),
+            // The engine takes bools, which the reference parser does not. Source: recorded answers.
+            (Bool, Bool, Bool) => (operand, low, high),
             // A span above a datetime is counted from the lower bound.
             (DateTime, DateTime, TimeSpan) => {
                 let end = self.arithmetic(BinaryOp::Add, low.clone(), high, span)?;

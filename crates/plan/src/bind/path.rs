@@ -62,7 +62,11 @@ impl Binder<'_> {
     }
 
     fn step(&mut self, index: &Expr, row: &mut Row<'_>) -> Bound<PathStep> {
-        let bound = self.expr(index, row)?;
+        let mut bound = self.expr(index, row)?;
+        if bound.ty == KqlType::Bool {
+            // A bool counts as 0 or 1. Source: dynamic page, the table of accessors.
+            bound = self.convert(bound, KqlType::Long);
+        }
         let bound = self.folded(bound);
         Ok(match (&bound.kind, bound.ty) {
             (BExprKind::Constant(Value::String(key)), _) => PathStep::Key(key.clone()),
