@@ -434,7 +434,8 @@ fn literals_have_the_values_of_the_language() {
     assert_eq!(literal("timespan(15 seconds)"), TimeSpan(Some(150_000_000)));
     assert_eq!(literal("datetime(1970-01-01)"), DateTime(Some(621_355_968_000_000_000)));
     assert_eq!(literal("datetime('1970-01-01')"), DateTime(Some(621_355_968_000_000_000)));
-    assert_eq!(literal("datetime(2025)"), DateTime(None));
+    assert_eq!(literal("datetime(2025)"), DateTime(Some(638_712_864_000_000_000)));
+    assert_eq!(literal("datetime(2025-13-01)"), DateTime(None));
     assert_eq!(literal("decimal(0.10)"), Decimal(Some("0.10".into())));
     assert_eq!(
         literal("guid(74be27de-1e4e-49d9-b579-fe0b331d3642)"),

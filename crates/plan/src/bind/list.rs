@@ -10,6 +10,9 @@ use crate::bind::row::Row;
 use crate::bind::{Binder, Bound, MAX_IN_VALUES, Stopped};
 use crate::bound::{BExpr, BExprKind, InItem, Known, NeedWhat};
 
+/// The code of a table whose values are not of the operand's type. Source: recorded answers.
+const WRONG_TYPE: &str = "SEM0025";
+
 impl Binder<'_> {
     /// A list operator.
     pub fn in_list(&mut self, op: InOp, operand: &Expr, list: &[Expr], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
@@ -101,7 +104,7 @@ impl Binder<'_> {
             return Ok(InItem::One(self.folded(converted)));
         }
         let message = format!("Cannot compare values of types {ty} and {}. Try adding explicit casts", item.ty);
-        self.fail(diagnostic::GENERAL, span, message)
+        self.fail(diagnostic::OPERAND_TYPE, span, message)
     }
 
     /// The first column of a tabular item; `None` while its values are not known.
@@ -117,7 +120,7 @@ impl Binder<'_> {
             if !comparable && ty != KqlType::String {
                 let message =
                     format!("Cannot compare values of types {ty} and {}. Try adding explicit casts", column.ty);
-                return self.fail(diagnostic::GENERAL, table.span, message);
+                return self.fail(WRONG_TYPE, table.span, message);
             }
             value = self.convert(value, ty);
         }

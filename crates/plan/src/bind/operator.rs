@@ -1,11 +1,15 @@
 //! Typing of operators. Source: kql-behaviour section 2; the tables there were measured on the reference parser.
 
+use tidewater_functions::scalar::regexes;
 use tidewater_kql::ast::BinaryOp;
 use tidewater_kql::{KqlType, Span, diagnostic};
 
 use crate::bind::conversion::widest;
 use crate::bind::{Binder, Bound};
-use crate::bound::{BExpr, BExprKind};
+use crate::bound::{BExpr, BExprKind, Value};
+
+/// The code of a regular expression that is not one. Source: kql-behaviour section 15.
+const BAD_REGEX: &str = "SEM0420";
 
 fn is_constant(expr: &BExpr) -> bool {
     !expr.any(|node| matches!(node.kind, BExprKind::Column(_) | BExprKind::Needed(_)))
@@ -156,7 +160,7 @@ impl Binder<'_> {
             return Ok((self.folded(left), right));
         }
         let message = format!("Cannot compare values of types {l} and {r}. Try adding explicit casts");
-        self.fail(diagnostic::GENERAL, span, message)
+        self.fail(diagnostic::OPERAND_TYPE, span, message)
     }
 
     fn equality(&mut self, op: BinaryOp, left: BExpr, right: BExpr, span: Span) -> Bound<BExpr> {
@@ -200,15 +204,21 @@ impl Binder<'_> {
         }
         let left = self.convert(left, String);
         let right = self.convert(right, String);
-        if op == BinaryOp::MatchesRegex
-            && !is_constant(&right)
-            && !right.any(|node| matches!(node.kind, BExprKind::Needed(_)))
-        {
-            return self.fail(
-                diagnostic::NOT_CONSTANT,
-                span,
-                "the regular expression of 'matches regex' must be a constant",
-            );
+        if op == BinaryOp::MatchesRegex {
+            let right = self.folded(right);
+            if let BExprKind::Constant(Value::String(pattern)) = &right.kind
+                && let Err(reason) = regexes::check(pattern)
+            {
+                return self.fail(BAD_REGEX, span, format!("operator 'matches regex': {reason}"));
+            }
+            if !is_constant(&right) && !right.any(|node| matches!(node.kind, BExprKind::Needed(_))) {
+                return self.fail(
+                    diagnostic::NOT_CONSTANT,
+                    span,
+                    "the regular expression of 'matches regex' must be a constant",
+                );
+            }
+            return Ok(made(op, left, right, Bool));
         }
         Ok(made(op, left, right, Bool))
     }
@@ -252,7 +262,11 @@ impl Binder<'_> {
             }
             (o, l, h) => {
                 let message = format!("operator 'between' is not defined for {o} with bounds of types {l} and {h}");
-                let code = if matches!(o, String | Guid | Dynamic | Bool) { "SEM0208" } else { "SEM0232" };
+                let code = match o {
+                    String | Guid | Dynamic | Bool => "SEM0208",
+                    DateTime | TimeSpan => "SEM0232",
+                    Int | Long | Real | Decimal => "SEM0234",
+                };
                 return self.fail(code, span, message);
             }
         };
