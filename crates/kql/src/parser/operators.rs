@@ -2,7 +2,7 @@
 
 use super::{P, Parser};
 use crate::ast::{
-    Argument, ColumnDeclaration, Expr, ExprKind, FindColumn, MvItem, Name, NamedExpr, OperatorKind, ParsePart,
+    Argument, ColumnDeclaration, Expr, ExprKind, FindColumn, Literal, MvItem, Name, NamedExpr, OperatorKind, ParsePart,
     Pipeline, Property, ScanStep, TopNestedLevel,
 };
 use crate::diagnostic::{self, Diagnostic};
@@ -152,7 +152,9 @@ impl<'a> Parser<'a> {
                 let parameters = self.parameters(&["kind", "withsource", "with_source", "isfuzzy"])?;
                 Ok(OperatorKind::Union { parameters, items: self.comma_list(Self::table_reference)? })
             }
-            "mv-expand" | "mvexpand" => self.mv_expand(),
+            "mv-expand" => self.mv_expand(None),
+            // The old spelling stops after 128 rows unless told. Source: mv-expand-operator page.
+            "mvexpand" => self.mv_expand(Some(128)),
             "mv-apply" | "mvapply" => self.mv_apply(),
             "parse" => self.parse_operator(false),
             "parse-where" => self.parse_operator(true),
@@ -255,13 +257,14 @@ impl<'a> Parser<'a> {
 
     fn distinct(&mut self) -> P<OperatorKind> {
         let parameters = self.parameters(&[])?;
-        if self.at(TokenKind::Star) {
-            let span = self.bump().span;
-            let value = Expr { kind: ExprKind::Star, span };
-            let all = NamedExpr { names: Vec::new(), tuple: false, value };
-            return Ok(OperatorKind::Distinct { parameters, columns: vec![all] });
-        }
-        Ok(OperatorKind::Distinct { parameters, columns: self.named_list()? })
+        let columns = self.comma_list(|parser| {
+            if !parser.at(TokenKind::Star) {
+                return parser.named_expression();
+            }
+            let span = parser.bump().span;
+            Ok(NamedExpr { names: Vec::new(), tuple: false, value: Expr { kind: ExprKind::Star, span } })
+        })?;
+        Ok(OperatorKind::Distinct { parameters, columns })
     }
 
     fn sort(&mut self) -> P<OperatorKind> {
@@ -357,10 +360,16 @@ impl<'a> Parser<'a> {
         if self.eat_word("limit") { Ok(Some(self.expression()?)) } else { Ok(None) }
     }
 
-    fn mv_expand(&mut self) -> P<OperatorKind> {
+    fn mv_expand(&mut self, default_limit: Option<i64>) -> P<OperatorKind> {
+        let start = self.span();
         let parameters = self.parameters(Self::MV_PARAMETERS)?;
         let items = self.comma_list(Self::mv_item)?;
-        Ok(OperatorKind::MvExpand { parameters, items, limit: self.limit_clause()? })
+        let limit = match self.limit_clause()? {
+            Some(limit) => Some(limit),
+            None => default_limit
+                .map(|rows| Expr { kind: ExprKind::Literal(Literal::Long(Some(rows))), span: self.since(start) }),
+        };
+        Ok(OperatorKind::MvExpand { parameters, items, limit })
     }
 
     fn mv_apply(&mut self) -> P<OperatorKind> {

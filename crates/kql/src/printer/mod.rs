@@ -21,6 +21,13 @@ pub fn print(script: &Script) -> String {
     printer.out
 }
 
+/// A name as KQL text: in brackets unless it is a plain word.
+pub fn quoted_name(name: &str) -> String {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name.bytes().next().is_some_and(|first| !first.is_ascii_digit());
+    if plain { name.to_string() } else { format!("['{}']", name.replace('\\', "\\\\").replace('\'', "\\'")) }
+}
+
 /// The text of one expression.
 pub fn print_expression(expression: &Expr) -> String {
     let mut printer = Printer { out: String::new() };

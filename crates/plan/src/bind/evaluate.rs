@@ -33,7 +33,7 @@ impl Binder<'_> {
         };
         let rel = match plugin.text.as_str() {
             "bag_unpack" => self.bag_unpack(&input.rel, arguments, schema, span)?,
-            "pivot" if schema.is_none() => self.pivot(&input.rel, arguments, span)?,
+            "pivot" => self.pivot(&input.rel, arguments, schema, span)?,
             "narrow" => self.narrow(&input.rel, arguments, span)?,
             name => {
                 let diagnostic = Diagnostic::not_served(plugin.span, format!("plugin '{name}'"));
@@ -144,9 +144,14 @@ impl Binder<'_> {
     }
 
     /// `pivot(column [, aggregate [, key, ...]])`: a column per value.
-    fn pivot(&mut self, input: &Arc<Rel>, arguments: &[Argument], span: Span) -> Bound<Arc<Rel>> {
+    fn pivot(
+        &mut self,
+        input: &Arc<Rel>,
+        arguments: &[Argument],
+        schema: Option<&[ColumnDeclaration]>,
+        span: Span,
+    ) -> Bound<Arc<Rel>> {
         self.count("pivot", arguments.len(), 1, usize::MAX, span)?;
-        let key = self.need_key();
         let pivot = self.plugin_column(&arguments[0], input)?;
         let text = self.convert(BExpr::column(&pivot), KqlType::String);
         let (aggregate, used) = match arguments.get(1) {
@@ -166,20 +171,13 @@ impl Binder<'_> {
             let place = &arguments[0].value;
             self.group_key(&BExpr::column(column), place, &format!("column '{}' beside 'pivot'", column.name))?;
         }
-        // The values, in order of their text.
-        let value = self.fresh_column("value", KqlType::String);
-        let op = RelOp::Aggregate { input: input.clone(), keys: vec![text.clone()], aggregates: Vec::new() };
-        let values = self.rel(op, vec![value.clone()], span)?;
-        let what = NeedWhat::Values { limit: MAX_PIVOT_COLUMNS };
-        let Some(Known::Values(values)) = self.need(key, &values, what) else { return Err(Stopped) };
-        let mut texts: Vec<String> = values
-            .iter()
-            .filter_map(|value| match &value.value {
-                Value::String(text) => Some(text.clone()),
-                _ => None,
-            })
-            .collect();
-        texts.sort();
+        let texts = match schema {
+            Some(schema) => pivot_values(schema, &keys),
+            None => {
+                let Some(texts) = self.pivoted_values(input, &text, span)? else { return Err(Stopped) };
+                texts
+            }
+        };
         let mut table = NameTable::default();
         for column in &keys {
             table.reserve(&column.name);
@@ -203,7 +201,54 @@ impl Binder<'_> {
             aggregates.push(aggregate);
         }
         let keys = keys.iter().map(BExpr::column).collect();
-        self.rel(RelOp::Aggregate { input: input.clone(), keys, aggregates }, columns, span)
+        let pivoted = self.rel(RelOp::Aggregate { input: input.clone(), keys, aggregates }, columns, span)?;
+        match schema {
+            Some(schema) => self.declared_pivot(&pivoted, schema, span),
+            None => Ok(pivoted),
+        }
+    }
+
+    /// The distinct values of the rotated column, in order of their text; `None` while they are not known.
+    fn pivoted_values(&mut self, input: &Arc<Rel>, text: &BExpr, span: Span) -> Bound<Option<Vec<String>>> {
+        let key = self.need_key();
+        let value = self.fresh_column("value", KqlType::String);
+        let op = RelOp::Aggregate { input: input.clone(), keys: vec![text.clone()], aggregates: Vec::new() };
+        let values = self.rel(op, vec![value], span)?;
+        let what = NeedWhat::Values { limit: MAX_PIVOT_COLUMNS };
+        let Some(Known::Values(values)) = self.need(key, &values, what) else { return Ok(None) };
+        let mut texts: Vec<String> = values
+            .iter()
+            .filter_map(|value| match &value.value {
+                Value::String(text) => Some(text.clone()),
+                _ => None,
+            })
+            .collect();
+        texts.sort();
+        Ok(Some(texts))
+    }
+
+    /// The columns that the output schema declares, in its order; they must have the types that come out.
+    fn declared_pivot(&mut self, pivoted: &Arc<Rel>, schema: &[ColumnDeclaration], span: Span) -> Bound<Arc<Rel>> {
+        let mut items = Vec::with_capacity(schema.len());
+        for declared in schema {
+            match pivoted.columns.iter().find(|column| column.name == declared.name.text) {
+                Some(column) if column.ty == declared.ty => items.push((column.name.clone(), BExpr::column(column))),
+                Some(column) => {
+                    let message = format!(
+                        "pivot(): column '{}' is {}, but the output schema declares {}",
+                        column.name, column.ty, declared.ty
+                    );
+                    return self.fail(diagnostic::ARGUMENT_TYPE, declared.name.span, message);
+                }
+                None => return Err(self.unresolved_column(&declared.name.text, &pivoted.columns, declared.name.span)),
+            }
+        }
+        let left_out = pivoted.columns.iter().find(|column| !items.iter().any(|(name, _)| *name == column.name));
+        if let Some(column) = left_out {
+            let message = format!("pivot(): the output schema lacks the column '{}'", column.name);
+            return self.fail(diagnostic::ARGUMENT_TYPE, span, message);
+        }
+        self.project(pivoted.clone(), items, span)
     }
 
     /// The conditional form of an aggregate, its arguments, and the columns that it uses.
@@ -264,4 +309,16 @@ impl Binder<'_> {
         }
         self.rel(RelOp::Union { inputs: parts }, columns, span)
     }
+}
+
+/// The values that an output schema names: its columns that are no keys.
+fn pivot_values(schema: &[ColumnDeclaration], keys: &[BoundColumn]) -> Vec<String> {
+    let mut values: Vec<String> = Vec::with_capacity(schema.len());
+    for declared in schema {
+        let name = &declared.name.text;
+        if !keys.iter().any(|key| key.name == *name) && !values.contains(name) {
+            values.push(name.clone());
+        }
+    }
+    values
 }

@@ -64,8 +64,9 @@ impl Binder<'_> {
     ) -> Bound<Arc<Rel>> {
         let kind = self.join_kind(parameters, JOIN_KINDS, "join");
         let right = self.single_table(right)?.rel;
+        let hints = self.check_hints("join", parameters, &[&left.columns, &right.columns]);
         let pairs = self.key_pairs(left, &right, on);
-        let (kind, pairs) = (kind?, pairs?);
+        let (kind, pairs, ()) = (kind?, pairs?, hints?);
         let joined = self.joined(kind, left.clone(), right.clone(), &pairs, span)?;
         match kind {
             JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::RightSemi | JoinKind::RightAnti => Ok(joined),
@@ -87,8 +88,9 @@ impl Binder<'_> {
     ) -> Bound<Arc<Rel>> {
         let kind = self.join_kind(parameters, LOOKUP_KINDS, "lookup");
         let right = self.single_table(right)?.rel;
+        let hints = self.check_hints("join", parameters, &[&left.columns, &right.columns]);
         let pairs = self.key_pairs(left, &right, on);
-        let (kind, pairs) = (kind?, pairs?);
+        let (kind, pairs, ()) = (kind?, pairs?, hints?);
         let joined = self.joined(kind, left.clone(), right.clone(), &pairs, span)?;
         let kept: Vec<BoundColumn> = right
             .columns

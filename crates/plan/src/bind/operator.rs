@@ -151,11 +151,12 @@ impl Binder<'_> {
             let left = self.convert(left, r);
             return Ok((self.folded(left), right));
         }
-        if right_constant {
+        let converts = |from, to| tidewater_functions::convert::kernel(from, to).is_some();
+        if right_constant && converts(r, l) {
             let right = self.convert(right, l);
             return Ok((left, self.folded(right)));
         }
-        if left_constant {
+        if left_constant && converts(l, r) {
             let left = self.convert(left, r);
             return Ok((self.folded(left), right));
         }

@@ -73,7 +73,9 @@ impl Binder<'_> {
             OperatorKind::Summarize { parameters, aggregates, by } => {
                 self.summarize_operator(input, parameters, aggregates, by.as_deref().unwrap_or_default(), span)?
             }
-            OperatorKind::Distinct { columns, .. } => self.distinct_operator(input, columns, span)?,
+            OperatorKind::Distinct { parameters, columns } => {
+                self.distinct_operator(input, parameters, columns, span)?
+            }
             OperatorKind::Sort { keys, .. } => self.sorted(input, keys, None, "sort", span)?,
             OperatorKind::Top { count, key, .. } => {
                 let count = self.row_count(count, "top")?;
@@ -187,8 +189,22 @@ impl Binder<'_> {
 
     /// `getschema`. Source: getschema-operator page.
     fn getschema_operator(&mut self, input: &Arc<Rel>, parameters: &[Property], span: Span) -> Bound<Arc<Rel>> {
-        if let Some(kind) = parameters.iter().find(|parameter| parameter.name.text == "kind") {
-            return self.not_served(kind.name.span, "'kind=' of 'getschema'");
+        match self.word(parameters, &["kind"]) {
+            None => {}
+            // One row with the columns as `name:type, ...` of `datatable`.
+            Some((_, Some(word))) if word == "csl" => {
+                let schema: Vec<String> = input
+                    .columns
+                    .iter()
+                    .map(|column| format!("{}:{}", tidewater_kql::printer::quoted_name(&column.name), column.ty.name()))
+                    .collect();
+                let column = self.fresh_column("Schema", KqlType::String);
+                return self.rel(RelOp::Rows { rows: vec![vec![Value::String(schema.join(","))]] }, vec![column], span);
+            }
+            Some((name, _)) => {
+                let span = name.span;
+                return self.fail(diagnostic::NOT_IN_LIST, span, "'getschema' has the kind csl only");
+            }
         }
         let rows = input
             .columns

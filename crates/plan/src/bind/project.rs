@@ -125,6 +125,10 @@ impl Binder<'_> {
                 failed = true;
                 continue;
             }
+            // Of several values `print` shows as many as have names, unless none has. Source: the reference parser.
+            if !item.names.is_empty() {
+                items.truncate(first + item.names.len());
+            }
             if item.names.is_empty() && items.len() == first + 1 {
                 items[first].wanted = Wanted::Automatic(format!("print_{position}"));
             }

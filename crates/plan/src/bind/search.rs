@@ -1,15 +1,13 @@
-//! `search`, `find`, and `*` as every column (`where * has "x"`). Source: search-operator, find-operator pages; kql-behaviour section 11.
+//! `search`, and `*` as every column (`where * has "x"`). Source: search-operator page; kql-behaviour section 11.
 
-use std::sync::Arc;
-
-use tidewater_kql::ast::{BinaryOp, Expr, ExprKind, FindColumn, Literal, Operator, OperatorKind, Property};
+use tidewater_kql::ast::{BinaryOp, Expr, ExprKind, InOp, Literal, Property};
 use tidewater_kql::{KqlType, Span, diagnostic};
 
 use crate::bind::row::Row;
 use crate::bind::source::Tabular;
 use crate::bind::union::Input;
 use crate::bind::{Binder, Bound, Stopped};
-use crate::bound::{BExpr, BExprKind, BoundColumn, Constant, Rel, Value};
+use crate::bound::{BExpr, BExprKind, BoundColumn, Constant, Value};
 
 impl Binder<'_> {
     /// `* op value`: true when it is for any column.
@@ -66,27 +64,33 @@ impl Binder<'_> {
                 );
             }
         };
-        let united = self.searched(left, tables, "$table", "search_arg", span)?;
+        let inputs = self.searched(left, tables, "search", span)?;
+        let united = self.united(inputs, Some("$table"), "search_arg", false, span)?;
         let predicate = self.search_predicate(predicate, &united.columns[1..], is_sensitive)?;
         Ok(Tabular::of(self.filtered(&united, predicate, span)?))
     }
 
-    /// All rows to look through, with the source's name in front.
-    fn searched(
+    /// The tables that `search` or `find` looks through: the piped rows, those listed, or all of the database with
+    /// the query's views.
+    pub fn searched(
         &mut self,
         left: Option<Tabular>,
         tables: &[Expr],
-        source: &str,
-        label: &'static str,
+        operator: &str,
         span: Span,
-    ) -> Bound<Arc<Rel>> {
-        let mut inputs = Vec::new();
+    ) -> Bound<Vec<Input>> {
         if let Some(left) = left {
-            inputs.push(Input { rel: left.rel, table: left.table });
-        } else if tables.is_empty() {
-            let database = self.database.clone();
-            inputs = self.wildcard_tables(&database, "*", false, span)?;
+            if let Some(first) = tables.first() {
+                let message = format!("'{operator}' reads its input or the tables of 'in (...)', not both");
+                return self.fail(diagnostic::GENERAL, first.span, message);
+            }
+            return Ok(vec![Input { rel: left.rel, table: left.table }]);
         }
+        if tables.is_empty() {
+            let database = self.database.clone();
+            return self.wildcard_tables(&database, "*", span);
+        }
+        let mut inputs = Vec::new();
         let mut failed = false;
         for table in tables {
             match self.union_item(table, false) {
@@ -94,14 +98,11 @@ impl Binder<'_> {
                 Err(Stopped) => failed = true,
             }
         }
-        if failed {
-            return Err(Stopped);
-        }
-        self.united(inputs, Some(source), label, false, span)
+        if failed { Err(Stopped) } else { Ok(inputs) }
     }
 
     /// A predicate in which a bare text is looked for in every column.
-    fn search_predicate(&mut self, expr: &Expr, columns: &[BoundColumn], is_sensitive: bool) -> Bound<BExpr> {
+    pub fn search_predicate(&mut self, expr: &Expr, columns: &[BoundColumn], is_sensitive: bool) -> Bound<BExpr> {
         self.deeper(expr.span, |binder| binder.search_term(expr, columns, is_sensitive))
     }
 
@@ -139,13 +140,15 @@ impl Binder<'_> {
                 {
                     return self.term_anywhere(text, std::slice::from_ref(column), is_sensitive, expr.span);
                 }
+                let expr = if is_sensitive { &sensitive(expr) } else { expr };
                 self.predicate(expr, &mut Row::of(columns))
             }
+            _ if is_sensitive => self.predicate(&sensitive(expr), &mut Row::of(columns)),
             _ => self.predicate(expr, &mut Row::of(columns)),
         }
     }
 
-    /// A term, or `a*`, `*a`, `*a*` as its beginning, end or part, in any of the columns.
+    /// A term, or `a*`, `*a`, `*a*` as its beginning, end or part, in any of the columns; `a*b` is a regular expression.
     fn term_anywhere(&mut self, text: &str, columns: &[BoundColumn], is_sensitive: bool, span: Span) -> Bound<BExpr> {
         let starts = text.starts_with('*');
         let ends = text.len() > 1 && text.ends_with('*');
@@ -165,79 +168,16 @@ impl Binder<'_> {
             (true, true, true) => BinaryOp::ContainsCs,
         };
         if needle.contains('*') {
-            return self.not_served(span, "'*' inside a text of 'search'");
+            let pattern = wildcard_pattern(needle, !starts, !ends, is_sensitive);
+            return self.any_column(BinaryOp::MatchesRegex, &BExpr::constant(Constant::string(pattern)), columns, span);
         }
         let needle = BExpr::constant(Constant::string(needle));
         self.any_column(op, &needle, columns, span)
     }
-
-    /// `find [in (tables)] where predicate [project ...]`.
-    pub fn find_operator(&mut self, left: Option<Tabular>, operator: &Operator) -> Bound<Tabular> {
-        let OperatorKind::Find { parameters, tables, predicate, project, smart, away } = &operator.kind else {
-            return Err(Stopped);
-        };
-        let span = operator.span;
-        let source = self
-            .word(parameters, &["withsource", "with_source"])
-            .and_then(|(_, word)| word)
-            .unwrap_or_else(|| "source_".to_string());
-        if !away.is_empty() {
-            return self.not_served(span, "'project-away' of 'find'");
-        }
-        let united = self.searched(left, tables, &source, "find_arg", span)?;
-        let columns = &united.columns[1..];
-        let bound = self.search_predicate(predicate, columns, false)?;
-        let found = self.filtered(&united, bound.clone(), span)?;
-        let mut items = vec![(source, BExpr::column(&united.columns[0]))];
-        let mut named: Vec<BoundColumn> = Vec::new();
-        let mut packs = false;
-        match project {
-            Some(project) if !smart => {
-                for column in project {
-                    match column {
-                        FindColumn::Pack => packs = true,
-                        FindColumn::Column(name, ty) => {
-                            let Some(found) = columns.iter().find(|column| column.name == name.text) else {
-                                return Err(self.unresolved_column(&name.text, columns, name.span));
-                            };
-                            let mut expr = BExpr::column(found);
-                            if let Some(ty) = ty {
-                                expr = self.convert(expr, *ty);
-                            }
-                            named.push(found.clone());
-                            items.push((name.text.clone(), expr));
-                        }
-                    }
-                }
-            }
-            _ => {
-                // The columns that the predicate names; the others go into a bag.
-                packs = true;
-                for column in columns {
-                    let is_named = bound.any(|node| matches!(node.kind, BExprKind::Column(id) if id == column.id))
-                        && !has_bare_text(predicate);
-                    if is_named {
-                        named.push(column.clone());
-                        items.push((column.name.clone(), BExpr::column(column)));
-                    }
-                }
-            }
-        }
-        if packs {
-            let rest: Vec<(String, BExpr)> = columns
-                .iter()
-                .filter(|column| !named.contains(column))
-                .map(|column| (column.name.clone(), BExpr::column(column)))
-                .collect();
-            let bag = self.bag_of(rest, true, span)?;
-            items.push(("pack_".to_string(), bag));
-        }
-        Ok(Tabular::of(self.project(found, items, span)?))
-    }
 }
 
 /// Whether a predicate looks for a text in every column.
-fn has_bare_text(expr: &Expr) -> bool {
+pub(crate) fn has_bare_text(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Literal(_) | ExprKind::Star => true,
         ExprKind::Chain { operands, .. } => operands.iter().any(has_bare_text),
@@ -255,4 +195,59 @@ fn any_of(mut operands: Vec<BExpr>) -> BExpr {
         1 => operands.remove(0),
         _ => BExpr { kind: BExprKind::Chain { op: BinaryOp::Or, operands }, ty: KqlType::Bool },
     }
+}
+
+/// `Lab*PC` as the regular expression `\bLab.*PC\b`; an end with a wildcard of its own is open.
+fn wildcard_pattern(needle: &str, at_start: bool, at_end: bool, is_sensitive: bool) -> String {
+    let parts: Vec<String> = needle.split('*').map(escaped).collect();
+    let (flags, start) = (if is_sensitive { "" } else { "(?i)" }, if at_start { r"\b" } else { "" });
+    format!("{flags}{start}{}{}", parts.join(".*"), if at_end { r"\b" } else { "" })
+}
+
+/// A text with the characters that mean something in a regular expression behind backslashes.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if r"\.+*?()|[]{}^$#&-~".contains(c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+/// A comparison of texts with its case-sensitive operator: what `kind=case_sensitive` makes of it.
+fn sensitive(expr: &Expr) -> Expr {
+    use BinaryOp::*;
+    let mut expr = expr.clone();
+    match &mut expr.kind {
+        ExprKind::Binary { op, .. } => {
+            *op = match *op {
+                EqualTilde => Equal,
+                NotEqualTilde => NotEqual,
+                Has => HasCs,
+                NotHas => NotHasCs,
+                HasPrefix => HasPrefixCs,
+                NotHasPrefix => NotHasPrefixCs,
+                HasSuffix => HasSuffixCs,
+                NotHasSuffix => NotHasSuffixCs,
+                Contains => ContainsCs,
+                NotContains => NotContainsCs,
+                StartsWith => StartsWithCs,
+                NotStartsWith => NotStartsWithCs,
+                EndsWith => EndsWithCs,
+                NotEndsWith => NotEndsWithCs,
+                other => other,
+            }
+        }
+        ExprKind::InList { op, .. } => {
+            *op = match *op {
+                InOp::InTilde => InOp::In,
+                InOp::NotInTilde => InOp::NotIn,
+                other => other,
+            }
+        }
+        _ => {}
+    }
+    expr
 }

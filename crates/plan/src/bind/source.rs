@@ -369,7 +369,7 @@ impl Binder<'_> {
     }
 
     /// Only this server itself can be meant: `cluster(".")`, `cluster("localhost...")`.
-    fn own_cluster(&mut self, expr: &Expr) -> Bound<()> {
+    pub fn own_cluster(&mut self, expr: &Expr) -> Bound<()> {
         let ExprKind::Call { base: None, name, arguments } = &expr.kind else {
             return self.fail(diagnostic::GENERAL, expr.span, "cluster(\"name\") is expected before database()");
         };

@@ -25,6 +25,7 @@ impl Binder<'_> {
         if let Some(bin) = parameters.iter().find(|parameter| parameter.name.text == "bin") {
             return self.not_served(bin.name.span, "'bin=' after the keys of 'summarize'");
         }
+        self.check_hints("summarize", parameters, &[&input.columns])?;
         let keys = self.keys(input, by, "a key of 'summarize'");
         let mut row = Row::with_aggregates(&input.columns);
         if let (Some(found), Ok(keys)) = (row.aggregates.as_mut(), &keys) {
@@ -89,45 +90,50 @@ impl Binder<'_> {
     }
 
     /// `distinct`: the keys of a `summarize`; `*` is every column.
-    pub fn distinct_operator(&mut self, input: &Arc<Rel>, list: &[NamedExpr], span: Span) -> Bound<Arc<Rel>> {
-        let keys = match list {
-            [NamedExpr { value, .. }] if matches!(value.kind, ExprKind::Star) => {
-                let mut failed = false;
-                for column in &input.columns {
-                    failed |=
-                        self.group_key(&BExpr::column(column), value, &format!("column '{}'", column.name)).is_err();
-                }
-                if failed {
-                    return Err(Stopped);
-                }
-                input
-                    .columns
-                    .iter()
-                    .map(|column| Item {
-                        wanted: Wanted::Explicit(column.name.clone()),
-                        expr: BExpr::column(column),
-                        span: value.span,
-                    })
-                    .collect()
+    pub fn distinct_operator(
+        &mut self,
+        input: &Arc<Rel>,
+        parameters: &[Property],
+        list: &[NamedExpr],
+        span: Span,
+    ) -> Bound<Arc<Rel>> {
+        self.check_hints("distinct", parameters, &[&input.columns])?;
+        let mut keys = Vec::with_capacity(list.len());
+        let mut failed = false;
+        for item in list {
+            match self.distinct_items(input, item) {
+                Ok(found) => keys.extend(found),
+                Err(Stopped) => failed = true,
             }
-            _ => {
-                let mut keys = self.keys(input, list, "a column of 'distinct'")?;
-                for (key, item) in keys.iter_mut().zip(list) {
-                    // Measured: `gettype(x)` has no name of its own here. Source: kql-behaviour section 5.
-                    if let (ExprKind::Call { base: None, name, .. }, true) = (&item.value.kind, item.names.is_empty())
-                        && name.text == "gettype"
-                    {
-                        key.wanted = Wanted::Nameless;
-                    }
-                    // Unlike `by`, `distinct` names a column after a variable.
-                    if let (ExprKind::Name(name), true) = (&item.value.kind, item.names.is_empty()) {
-                        key.wanted = Wanted::Explicit(name.text.clone());
-                    }
-                }
-                keys
-            }
-        };
+        }
+        if failed {
+            return Err(Stopped);
+        }
         self.grouped(input, keys, Vec::new(), Aggregates::default(), span)
+    }
+
+    fn distinct_items(&mut self, input: &Arc<Rel>, item: &NamedExpr) -> Bound<Vec<Item>> {
+        if matches!(item.value.kind, ExprKind::Star) {
+            let mut items = Vec::with_capacity(input.columns.len());
+            for column in &input.columns {
+                let expr = BExpr::column(column);
+                self.group_key(&expr, &item.value, &format!("column '{}'", column.name))?;
+                // A column named again behind the star gets a suffix.
+                items.push(Item { wanted: Wanted::Automatic(column.name.clone()), expr, span: item.value.span });
+            }
+            return Ok(items);
+        }
+        let mut keys = self.keys(input, std::slice::from_ref(item), "a column of 'distinct'")?;
+        for key in keys.iter_mut().filter(|_| item.names.is_empty()) {
+            match &item.value.kind {
+                // Measured: `gettype(x)` has no name of its own here. Source: kql-behaviour section 5.
+                ExprKind::Call { base: None, name, .. } if name.text == "gettype" => key.wanted = Wanted::Nameless,
+                // Unlike `by`, `distinct` names a column after a variable.
+                ExprKind::Name(name) => key.wanted = Wanted::Explicit(name.text.clone()),
+                _ => {}
+            }
+        }
+        Ok(keys)
     }
 
     /// `count [as name]`.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidewater_kql::ast::{Expr, ExprKind, Property};
+use tidewater_kql::ast::{Argument, Expr, ExprKind, Literal, Name, Property};
 use tidewater_kql::{Diagnostic, KqlType, Span, diagnostic};
 
 use crate::bind::join::is_true;
@@ -33,6 +33,7 @@ impl Binder<'_> {
         let is_fuzzy = parameters.iter().any(|parameter| {
             matches!(parameter.name.text.as_str(), "isfuzzy" | "best_effort") && is_true(&parameter.value)
         });
+        self.check_hints("union", parameters, &[])?;
         let is_inner = match self.word(parameters, &["kind"]) {
             None => false,
             Some((_, Some(word))) if word == "outer" => false,
@@ -61,19 +62,23 @@ impl Binder<'_> {
         Ok(Tabular::of(rel))
     }
 
-    /// The inputs that one item of a list of tables means.
+    /// The inputs that one item of a list of tables means. With `is_fuzzy` what does not resolve drops out.
     pub fn union_item(&mut self, item: &Expr, is_fuzzy: bool) -> Bound<Vec<Input>> {
-        let pattern = match &item.kind {
-            ExprKind::Wildcard(name) => Some((self.database.clone(), name.text.clone())),
-            ExprKind::Star => Some((self.database.clone(), "*".to_string())),
+        let found = match &item.kind {
+            ExprKind::Wildcard(name) => Some(self.matching_tables(&self.database.clone(), &name.text, item.span)),
+            ExprKind::Star => Some(self.matching_tables(&self.database.clone(), "*", item.span)),
             // A pattern knows no wildcards: `p("x").["*"]` is the path `*`.
-            ExprKind::Member { base, name } if name.text.contains('*') && self.pattern_reference(item).is_none() => {
-                Some((self.database_of(base)?, name.text.clone()))
+            ExprKind::Member { base, name } if self.pattern_reference(item).is_none() => {
+                self.tables_of_databases(base, name, is_fuzzy)
             }
             _ => None,
         };
-        if let Some((database, pattern)) = pattern {
-            return self.wildcard_tables(&database, &pattern, matches!(item.kind, ExprKind::Member { .. }), item.span);
+        if let Some(found) = found {
+            return match found {
+                Ok(found) if found.is_empty() && !is_fuzzy => self.nothing_matches(item),
+                Err(Stopped) if is_fuzzy && !self.is_waiting() => Ok(Vec::new()),
+                found => found,
+            };
         }
         let resolved =
             if is_fuzzy { self.attempt(|binder| binder.single_table(item)) } else { self.single_table(item) };
@@ -85,14 +90,68 @@ impl Binder<'_> {
         }
     }
 
-    /// Tables, and `view` functions of the query, whose names fit; in the order of their creation.
-    pub fn wildcard_tables(
-        &mut self,
-        database: &str,
-        pattern: &str,
-        other_database: bool,
-        span: Span,
-    ) -> Bound<Vec<Input>> {
+    /// `database("x*").T*`: tables of every database that fits; `None` when neither part has a wildcard.
+    fn tables_of_databases(&mut self, base: &Expr, name: &Name, is_fuzzy: bool) -> Option<Bound<Vec<Input>>> {
+        let pattern = database_pattern(base);
+        if pattern.is_none() && !name.text.contains('*') {
+            return None;
+        }
+        let databases = match pattern {
+            Some((cluster, pattern)) => {
+                if let Some(cluster) = cluster
+                    && let Err(stopped) = self.own_cluster(cluster)
+                {
+                    return Some(Err(stopped));
+                }
+                let pattern = pattern.to_lowercase();
+                let names = self.view.database_names();
+                names.into_iter().filter(|name| matches_pattern(&pattern, &name.to_lowercase())).collect()
+            }
+            None => {
+                let database =
+                    if is_fuzzy { self.attempt(|binder| binder.database_of(base)) } else { self.database_of(base) };
+                match database {
+                    Ok(database) => vec![database],
+                    Err(stopped) => return Some(Err(stopped)),
+                }
+            }
+        };
+        let mut inputs = Vec::new();
+        for database in databases {
+            for table in self.view.table_names(&database) {
+                if matches_pattern(&name.text, &table) {
+                    match self.scan(&database, &table, name.span) {
+                        Ok(tabular) => inputs.push(Input { rel: tabular.rel, table: tabular.table }),
+                        Err(stopped) => return Some(Err(stopped)),
+                    }
+                }
+            }
+        }
+        Some(Ok(inputs))
+    }
+
+    fn nothing_matches<T>(&mut self, item: &Expr) -> Bound<T> {
+        let message = match &item.kind {
+            ExprKind::Wildcard(name) | ExprKind::Member { name, .. } => {
+                format!("Failed to resolve table expression named '{}': no table matches", name.text)
+            }
+            _ => format!("database '{}' has no table", self.database),
+        };
+        self.fail(diagnostic::UNRESOLVED, item.span, message)
+    }
+
+    /// Tables and the query's views whose names fit; none is a mistake.
+    pub fn wildcard_tables(&mut self, database: &str, pattern: &str, span: Span) -> Bound<Vec<Input>> {
+        let inputs = self.matching_tables(database, pattern, span)?;
+        if inputs.is_empty() {
+            let message = format!("the wildcard '{pattern}' matches no table of database '{database}'");
+            return Err(self.report(Diagnostic::new(diagnostic::UNRESOLVED, span, message)));
+        }
+        Ok(inputs)
+    }
+
+    /// Tables of a database, then `view` functions of the query, whose names fit; in the order of their creation.
+    fn matching_tables(&mut self, database: &str, pattern: &str, span: Span) -> Bound<Vec<Input>> {
         let mut inputs = Vec::new();
         for name in self.view.table_names(database) {
             if matches_pattern(pattern, &name) {
@@ -100,22 +159,16 @@ impl Binder<'_> {
                 inputs.push(Input { rel: tabular.rel, table: tabular.table });
             }
         }
-        if !other_database {
-            for (name, binding) in self.visible_bindings() {
-                if let Binding::Function(function) = binding
-                    && function.lambda.is_view
-                    && function.lambda.parameters.is_empty()
-                    && matches_pattern(pattern, &name)
-                {
-                    let reference = Expr { kind: ExprKind::Name(tidewater_kql::ast::Name { text: name, span }), span };
-                    let tabular = self.single_table(&reference)?;
-                    inputs.push(Input { rel: tabular.rel, table: tabular.table });
-                }
+        for (name, binding) in self.visible_bindings() {
+            if let Binding::Function(function) = binding
+                && function.lambda.is_view
+                && function.lambda.parameters.is_empty()
+                && matches_pattern(pattern, &name)
+            {
+                let reference = Expr { kind: ExprKind::Name(Name { text: name, span }), span };
+                let tabular = self.single_table(&reference)?;
+                inputs.push(Input { rel: tabular.rel, table: tabular.table });
             }
-        }
-        if inputs.is_empty() {
-            let message = format!("the wildcard '{pattern}' matches no table of database '{database}'");
-            return Err(self.report(Diagnostic::new(diagnostic::UNRESOLVED, span, message)));
         }
         Ok(inputs)
     }
@@ -158,7 +211,7 @@ impl Binder<'_> {
     }
 
     /// A bare table shows its name, everything else `union_argN`; with another database involved tables are qualified.
-    fn labels(&self, inputs: &[Input], label: &str) -> Vec<String> {
+    pub fn labels(&self, inputs: &[Input], label: &str) -> Vec<String> {
         let current = self.view.current_database();
         let is_foreign =
             |(database, _): &(Option<String>, String)| database.as_ref().is_some_and(|database| database != current);
@@ -172,6 +225,20 @@ impl Binder<'_> {
                 None => format!("{label}{position}"),
             })
             .collect()
+    }
+}
+
+/// `database("x*")`, with the cluster before it.
+fn database_pattern(base: &Expr) -> Option<(Option<&Expr>, &str)> {
+    let ExprKind::Call { base: cluster, name, arguments } = &base.kind else { return None };
+    match arguments.as_slice() {
+        [Argument { name: None, value }] if name.text == "database" => match &value.kind {
+            ExprKind::Literal(Literal::String(pattern)) if pattern.contains('*') => {
+                Some((cluster.as_deref(), pattern.as_str()))
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -34,12 +34,7 @@ const ROWS: Columns = &[
     ("DocString", KqlType::String),
 ];
 
-/// A name as KQL text: in brackets unless it is a plain word.
-pub fn quoted_name(name: &str) -> String {
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && name.bytes().next().is_some_and(|first| !first.is_ascii_digit());
-    if plain { name.to_string() } else { format!("['{}']", name.replace('\\', "\\\\").replace('\'', "\\'")) }
-}
+pub use tidewater_kql::printer::quoted_name;
 
 /// `a:long,b:string`
 pub fn csl_schema(schema: &TableSchema) -> String {

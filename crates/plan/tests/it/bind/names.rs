@@ -146,7 +146,7 @@ fn operators_with_columns_of_their_own_name_them_as_documented() {
     assert_eq!(names("T | top-nested 3 of p = s by q = sum(a), top-nested of i by max(b)"), "p, q, i, aggregated_i");
     assert_eq!(names("T | getschema"), "ColumnName, ColumnOrdinal, DataType, ColumnType");
     assert_eq!(names("search in (Small) 'x'"), "$table, k, v");
-    assert_eq!(names("find in (Small) where k > 1"), "source_, k, pack_");
+    assert_eq!(names("find in (Small) where k > 1"), "source_, k, v");
     assert_eq!(names("T | make-series sum(a), n = count() on t step 1d by s"), "s, sum_a, n, t");
 }
 
