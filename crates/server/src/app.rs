@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tidewater_service::Service;
 
+use crate::auth::Auth;
 use crate::config::Config;
+use crate::tls::Tls;
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -15,14 +17,47 @@ pub struct App {
 struct Inner {
     service: Service,
     config: Config,
-    /// The address the server listens on, once bound.
-    address: std::net::SocketAddr,
+    public_url: String,
+    auth: Auth,
+    tls: Option<Tls>,
 }
 
 impl App {
     /// An app that listens on `address`.
-    pub fn new(service: Service, config: Config, address: std::net::SocketAddr) -> App {
-        App { inner: Arc::new(Inner { service, config, address }) }
+    ///
+    /// Errors: settings of sign-in and TLS that cannot work.
+    pub fn new(service: Service, config: Config, address: std::net::SocketAddr) -> Result<App, String> {
+        let tls = Tls::new(&config)?;
+        let public_url = match &config.public_url {
+            Some(url) => url.trim_end_matches('/').to_string(),
+            None if tls.is_some() => format!("https://{address}"),
+            None => format!("http://{address}"),
+        };
+        let auth = Auth::new(&config, &public_url)?;
+        Ok(App { inner: Arc::new(Inner { service, config, public_url, auth, tls }) })
+    }
+
+    /// Who may call.
+    pub fn auth(&self) -> &Auth {
+        &self.inner.auth
+    }
+
+    /// The certificate; `None` for plain HTTP.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.inner.tls.as_ref()
+    }
+
+    /// Where clients sign in: the built-in issuer, the first configured one, or the public cloud's.
+    pub fn login_endpoint(&self) -> String {
+        if self.auth().local().is_some() {
+            return self.public_url();
+        }
+        let origin = |issuer: &String| {
+            let url = reqwest::Url::parse(issuer).ok()?;
+            Some(url.origin().ascii_serialization())
+        };
+        let issuer = self.config().token_issuers.first().and_then(origin);
+        issuer.unwrap_or_else(|| "https://login.microsoftonline.com".to_string())
     }
 
     /// The service.
@@ -37,9 +72,6 @@ impl App {
 
     /// The address that people and clients use, without a slash at its end.
     pub fn public_url(&self) -> String {
-        match &self.inner.config.public_url {
-            Some(url) => url.trim_end_matches('/').to_string(),
-            None => format!("http://{}", self.inner.address),
-        }
+        self.inner.public_url.clone()
     }
 }

@@ -22,6 +22,24 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Whether other machines may connect although nobody signs in.
     pub insecure: bool,
+    /// Whether callers sign in.
+    pub sign_in: SignIn,
+    /// OpenID Connect issuers whose tokens are taken.
+    pub token_issuers: Vec<String>,
+    /// Audiences that tokens may have; when empty the server's address and Kusto's own.
+    pub token_audiences: Vec<String>,
+    /// Seconds that the clocks of an issuer and this server may differ.
+    pub token_clock_tolerance_seconds: u64,
+    /// File of the accounts of this server.
+    pub accounts_file: Option<PathBuf>,
+    /// Whether the built-in issuer gives tokens to the accounts.
+    pub local_issuer: bool,
+    /// Certificate chain for TLS.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key.
+    pub tls_key: Option<PathBuf>,
+    /// Whether to speak TLS with a certificate made here, for development.
+    pub tls_self_signed: bool,
     /// The address clients use, when it is not the one listened on.
     pub public_url: Option<String>,
     /// Bodies of queries and commands, as sent and unpacked.
@@ -50,6 +68,17 @@ pub struct Config {
     pub log_format: String,
     /// `error`, `warn`, `info`, `debug`, or filters such as `info,tidewater_service=debug`.
     pub log_level: String,
+}
+
+/// Whether callers sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignIn {
+    /// Nobody does; what they send to sign in is not looked at.
+    Off,
+    /// Whoever shows something is checked; the others are anonymous.
+    Optional,
+    /// Everybody does.
+    Required,
 }
 
 impl Default for Config {
@@ -101,6 +130,19 @@ pub const SETTINGS: &[Setting] = &[
     setting("listen", "127.0.0.1:8080", "address and port to listen on"),
     setting("data_dir", "./tidewater-data", "directory of the databases; made when absent"),
     setting("insecure", "false", "let other machines connect although nobody signs in"),
+    setting("sign_in", "off", "'off', 'optional' (anonymous callers are let in) or 'required'"),
+    setting("token_issuers", "", "OpenID Connect issuers whose tokens are taken, separated by ','"),
+    setting(
+        "token_audiences",
+        "",
+        "audiences of tokens, separated by ','; empty: this server's address and Kusto's own",
+    ),
+    setting("token_clock_tolerance_seconds", "60", "seconds that the clocks of an issuer and this server may differ"),
+    setting("accounts_file", "", "file of this server's own accounts, kept by 'tidewater account'"),
+    setting("local_issuer", "false", "give tokens to the accounts over OAuth 2 (client credentials, device code)"),
+    setting("tls_certificate", "", "PEM file with the certificate chain; read again when it changes"),
+    setting("tls_key", "", "PEM file with the certificate's private key"),
+    setting("tls_self_signed", "false", "speak TLS with a certificate made in the data directory, for development"),
     setting("public_url", "", "address that clients use, when it is not the one listened on"),
     setting("max_query_body_bytes", "16777216", "largest body of a query or command, as sent and unpacked"),
     setting("max_ingest_body_bytes", "8589934592", "largest body of streaming ingestion, as sent"),
@@ -156,7 +198,7 @@ impl Sources {
             }
             let setting = name[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
             // Variables of the client commands, read by clap.
-            if matches!(setting.as_str(), "url" | "db") {
+            if matches!(setting.as_str(), "url" | "db" | "token" | "ca") {
                 continue;
             }
             known(&setting).map_err(|message| format!("environment variable {name}: {message}"))?;
@@ -238,6 +280,19 @@ impl Config {
             listen: reader.text("listen"),
             data_dir: PathBuf::from(reader.text("data_dir")),
             insecure: reader.flag("insecure")?,
+            sign_in: match reader.one_of("sign_in", &["off", "optional", "required"])?.as_str() {
+                "required" => SignIn::Required,
+                "optional" => SignIn::Optional,
+                _ => SignIn::Off,
+            },
+            token_issuers: reader.list("token_issuers"),
+            token_audiences: reader.list("token_audiences"),
+            token_clock_tolerance_seconds: reader.number("token_clock_tolerance_seconds")?,
+            accounts_file: reader.path("accounts_file"),
+            local_issuer: reader.flag("local_issuer")?,
+            tls_certificate: reader.path("tls_certificate"),
+            tls_key: reader.path("tls_key"),
+            tls_self_signed: reader.flag("tls_self_signed")?,
             public_url: Some(reader.text("public_url")).filter(|url| !url.is_empty()),
             max_query_body_bytes: reader.number("max_query_body_bytes")?,
             max_ingest_body_bytes: reader.number("max_ingest_body_bytes")?,
@@ -248,7 +303,7 @@ impl Config {
             header_timeout_seconds: reader.number("header_timeout_seconds")?,
             shutdown_timeout_seconds: reader.number("shutdown_timeout_seconds")?,
             ingest_directories: reader.list("ingest_directories").into_iter().map(PathBuf::from).collect(),
-            samples_dir: Some(PathBuf::from(reader.text("samples_dir"))).filter(|path| !path.as_os_str().is_empty()),
+            samples_dir: reader.path("samples_dir"),
             cors_origins: reader.list("cors_origins"),
             log_format: reader.one_of("log_format", &["text", "json"])?,
             log_level: reader.text("log_level"),
@@ -294,6 +349,10 @@ impl Reader<'_> {
 
     fn list(&self, name: &str) -> Vec<String> {
         self.text(name).split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_string).collect()
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        Some(PathBuf::from(self.text(name))).filter(|path| !path.as_os_str().is_empty())
     }
 
     fn one_of(&self, name: &str, values: &[&str]) -> Result<String, String> {

@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::kusto::error::Scene;
 use crate::kusto::request::{Caller, Refusal};
 use crate::kusto::respond;
-use crate::{health, kusto, metrics, queries};
+use crate::{auth, health, kusto, metrics, queries};
 
 /// Connections that the kernel keeps until they are accepted: SDK test suites open some 90 at once.
 const BACKLOG: u32 = 1024;
@@ -47,8 +47,10 @@ pub fn router(app: App) -> Router {
         .route("/metrics", axum::routing::get(metrics::page))
         .merge(kusto::routes())
         .merge(queries::routes())
+        .merge(auth::issuer::routes())
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(app.clone(), auth::signed_in))
         .layer(middleware::from_fn_with_state(app.clone(), own_or_allowed_origin))
         .layer(middleware::from_fn(observed))
         .layer(cors)
@@ -86,7 +88,7 @@ async fn own_or_allowed_origin(State(app): State<App>, request: Request, next: N
     }
     let error =
         Error::new(Fault::Forbidden, format!("pages of '{origin}' may not call this server (setting 'cors_origins')"));
-    respond::failed(&error, &scene(Caller::of(request.headers())))
+    respond::failed(&error, &scene(Caller::unsigned(request.headers())))
 }
 
 async fn missing(request: Request) -> Response {
@@ -98,7 +100,7 @@ async fn wrong_method(request: Request) -> Response {
 }
 
 fn unserved(request: &Request, status: StatusCode, what: &str) -> Response {
-    let caller = Caller::of(request.headers());
+    let caller = Caller::unsigned(request.headers());
     let error = Error::bad_request(format!("{what} {} {}", request.method(), request.uri().path()));
     respond::refused(&Refusal { status: Some(status), error }, &scene(caller))
 }
@@ -122,7 +124,7 @@ async fn observed(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             let headers = id.into_iter().map(|id| (respond::CLIENT_REQUEST_ID, id)).collect();
-            respond::failed(&Error::internal("the request's handler panicked"), &scene(Caller::of(&headers)))
+            respond::failed(&Error::internal("the request's handler panicked"), &scene(Caller::unsigned(&headers)))
         }
     };
     metrics::request(route, response.status(), started.elapsed());
@@ -133,12 +135,9 @@ async fn observed(request: Request, next: Next) -> Response {
 pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = ()>) -> std::io::Result<()> {
     let config = app.config().clone();
     let router = router(app.clone());
+    let header_timeout = Duration::from_secs(config.header_timeout_seconds.max(1));
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(config.header_timeout_seconds.max(1)))
-        .keep_alive(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).keep_alive(true);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60)).max_concurrent_streams(256);
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
@@ -162,10 +161,26 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
         };
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let Some(tls) = app.tls() else {
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            let connection = graceful.watch(connection);
+            tokio::spawn(async move {
+                let _slot = slot;
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, %peer, "a connection ended");
+                }
+            });
+            continue;
+        };
+        let (accepting, builder, watcher) = (tls.acceptor().accept(stream), builder.clone(), graceful.watcher());
         tokio::spawn(async move {
             let _slot = slot;
+            let stream = match tokio::time::timeout(header_timeout, accepting).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%error, %peer, "no TLS came about"),
+                Err(_) => return tracing::debug!(%peer, "TLS took too long"),
+            };
+            let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "a connection ended");
             }

@@ -5,6 +5,7 @@
 //! and writes answers.
 
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod health;
@@ -13,6 +14,7 @@ pub mod kusto;
 pub mod logs;
 pub mod metrics;
 pub mod queries;
+pub mod tls;
 
 pub use app::App;
 pub use config::Config;

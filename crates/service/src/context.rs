@@ -3,6 +3,7 @@
 //! This is the only module that reads the system clock.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 
 /// The longest time a request may ask for.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -36,7 +38,9 @@ pub fn ticks_of(duration: Duration) -> i64 {
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Who is signed in, in Kusto's form (`aaduser=...`), or `anonymous`.
+    /// Who is signed in.
+    pub identity: Arc<Identity>,
+    /// The same in Kusto's form (`aaduser=...`), or `anonymous`.
     pub principal: String,
     /// The user the caller names, for journals.
     pub user: String,
@@ -70,6 +74,7 @@ impl Context {
         let activity_id = Uuid::new_v4();
         let started = Instant::now();
         Self {
+            identity: Arc::new(Identity::anonymous()),
             principal: "anonymous".to_string(),
             user: String::new(),
             application: String::new(),
@@ -84,6 +89,12 @@ impl Context {
             parameters: HashMap::new(),
             readonly: false,
         }
+    }
+
+    /// Says who is signed in.
+    pub fn sign_in(&mut self, identity: Arc<Identity>) {
+        self.principal = identity.principal();
+        self.identity = identity;
     }
 
     /// Sets the deadline and the read-only mark from the options. `default` is the time without options.

@@ -3,8 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use reqwest::{Client, Response};
+use reqwest::header::{self, HeaderValue};
+use reqwest::{Certificate, Client, Response};
 use serde_json::Value;
+
+use super::Target;
 
 /// Runs a command's future on a small runtime.
 pub fn block_on(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
@@ -16,12 +19,26 @@ pub fn block_on(future: impl Future<Output = Result<(), String>>) -> Result<(), 
 }
 
 /// A client without a time limit of its own: the server's limits count.
-pub fn client() -> Result<Client, String> {
-    Client::builder()
+///
+/// Errors: a secret that is no header's value, an authority's file that holds no certificate.
+pub fn client(target: &Target) -> Result<Client, String> {
+    let mut builder = Client::builder()
         .connect_timeout(Duration::from_secs(10))
-        .user_agent(concat!("tidewater/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| format!("cannot start the HTTP client: {error}"))
+        .user_agent(concat!("tidewater/", env!("CARGO_PKG_VERSION")));
+    if let Some(path) = &target.ca {
+        let at = |error: &dyn std::fmt::Display| format!("--ca {}: {error}", path.display());
+        let pem = std::fs::read(path).map_err(|error| at(&error))?;
+        for certificate in Certificate::from_pem_bundle(&pem).map_err(|error| at(&error))? {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    if let Some(token) = &target.token {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+            .map_err(|_| "--token: the token has characters that no header may have".to_string())?;
+        value.set_sensitive(true);
+        builder = builder.default_headers([(header::AUTHORIZATION, value)].into_iter().collect());
+    }
+    builder.build().map_err(|error| format!("cannot start the HTTP client: {error}"))
 }
 
 /// An address below the server's.
@@ -49,6 +66,9 @@ pub async fn json(response: Response, url: &str) -> Result<Value, String> {
     let body = response.bytes().await.map_err(|error| unreachable(url, &error))?;
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|error| format!("{url} answered with broken JSON: {error}"));
+    }
+    if status == reqwest::StatusCode::UNAUTHORIZED {
+        return Err(format!("{url} wants you to sign in: give --token, or set TIDEWATER_TOKEN"));
     }
     let document: Value = serde_json::from_slice(&body).unwrap_or_default();
     let error = &document["error"];

@@ -46,7 +46,7 @@ const PART_BYTES: usize = 256 * 1024;
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<(), String> {
-    let client = client()?;
+    let client = client(&arguments.target)?;
     let bars = MultiProgress::new();
     let mut rows = 0;
     for file in &arguments.files {

@@ -1,5 +1,6 @@
 //! The commands of `tidewater`.
 
+mod account;
 mod client;
 mod load;
 mod query;
@@ -39,8 +40,9 @@ struct Cli {
 enum Command {
     /// Start the server
     #[command(
-        long_about = "Starts the server. It listens on this machine only unless --insecure is given: nobody signs in \
-                      yet, so whoever can connect can read and change everything.\n\nSettings come from flags, then \
+        long_about = "Starts the server. It listens on this machine only unless callers must sign in \
+                      (sign_in=required) or --insecure is given: without sign-in, whoever can connect can read and \
+                      change everything.\n\nSettings come from flags, then \
                       TIDEWATER_* environment variables, then the file given by --config; 'tidewater config show' \
                       prints them all.",
         after_help = "Examples:\n  tidewater serve\n  tidewater serve --listen 127.0.0.1:9090 --data /var/lib/tidewater\n  \
@@ -74,6 +76,11 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Keep the accounts that a server signs in by itself
+    Account {
+        #[command(subcommand)]
+        command: account::Command,
     },
     /// Print the version
     Version,
@@ -153,6 +160,12 @@ struct Target {
     /// Address of the server
     #[arg(long, env = "TIDEWATER_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
     url: String,
+    /// Secret of an account, or a token of an issuer that the server takes
+    #[arg(long, env = "TIDEWATER_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// PEM file with an authority to trust besides the system's, such as that of a development certificate
+    #[arg(long, env = "TIDEWATER_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 /// Parses the command line and runs the command.
@@ -166,6 +179,7 @@ pub fn main() -> ExitCode {
         Command::Load(arguments) => client::block_on(load::run(arguments)),
         Command::Wait(arguments) => client::block_on(wait::run(arguments)),
         Command::Config { command: ConfigCommand::Show(settings) } => show(&settings),
+        Command::Account { command } => account::run(command),
         Command::Version => {
             println!("tidewater {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -63,7 +63,7 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
     let path = if tidewater_service::is_command(&text) { "/v1/rest/mgmt" } else { "/v1/rest/query" };
     let url = address(&arguments.target.url, path);
     let body = json!({"db": arguments.db, "csl": text, "properties": {"Options": options, "Parameters": parameters}});
-    let response = client()?
+    let response = client(&arguments.target)?
         .post(&url)
         .header("x-ms-app", "tidewater query")
         .json(&body)

@@ -6,7 +6,7 @@ use tidewater_service::{Service, ServiceOptions};
 use tokio::net::TcpListener;
 
 use crate::app::App;
-use crate::config::{Config, Sources, is_loopback};
+use crate::config::{Config, SignIn, Sources, is_loopback};
 use crate::{http, logs, metrics};
 
 /// A bound server that does not serve yet.
@@ -27,10 +27,10 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         .map_err(|error| format!("setting 'listen': '{}' is no address: {error}", config.listen))?
         .next()
         .ok_or_else(|| format!("setting 'listen': '{}' has no address", config.listen))?;
-    if !is_loopback(&address) && !config.insecure {
+    if !is_loopback(&address) && config.sign_in != SignIn::Required && !config.insecure {
         return Err(format!(
-            "refusing to listen on {address}: other machines could connect, and sign-in is not configured; listen on \
-             127.0.0.1, or give --insecure to let anybody in"
+            "refusing to listen on {address}: other machines could connect, and nobody has to sign in; listen on \
+             127.0.0.1, set sign_in=required, or give --insecure to let anybody in"
         ));
     }
     let listener = http::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
@@ -56,7 +56,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
             tracing::info!(tables = loaded.join(", "), "loaded the sample tables");
         }
     }
-    let app = App::new(service, config, address);
+    let app = App::new(service, config, address)?;
     Ok(Server { app, listener, address })
 }
 
@@ -83,6 +83,12 @@ pub fn run(sources: &Sources) -> Result<(), String> {
         let data_dir = server.app.config().data_dir.display().to_string();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %server.address, data_dir, "listening");
         println!("Tidewater {} listens on {url}", env!("CARGO_PKG_VERSION"));
+        if let Some(authority) = server.app.tls().and_then(|tls| tls.authority.as_deref()) {
+            println!("Its certificate is made for development; clients must trust {}", authority.display());
+            if let Ok(pem) = std::fs::read_to_string(authority) {
+                println!("{}", pem.trim_end());
+            }
+        }
         server.run(http::stop_signal()).await.map_err(|error| error.to_string())
     });
     front.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -16,7 +16,7 @@ pub struct Arguments {
 
 /// Asks `/healthz` until it answers 200.
 pub async fn run(arguments: Arguments) -> Result<(), String> {
-    let client = client()?;
+    let client = client(&arguments.target)?;
     let url = address(&arguments.target.url, "/healthz");
     let deadline = Instant::now() + Duration::from_secs(arguments.timeout);
     let mut pause = Duration::from_millis(50);

@@ -4,7 +4,7 @@
 //! to the service still packed: the decoder unpacks it in a stream.
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
@@ -16,7 +16,7 @@ use tidewater_service::{Error, IngestAnswer, RequestOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Scene;
-use super::request::{Caller, ContentCoding, Refusal, content_coding, decode_argument};
+use super::request::{Caller, ContentCoding, Refusal, SignedIn, content_coding, decode_argument};
 use super::respond;
 use super::sink::Coding;
 use super::v1::one_table;
@@ -32,10 +32,11 @@ pub async fn post(
     State(app): State<App>,
     Path((database, table)): Path<(String, String)>,
     RawQuery(query): RawQuery,
+    Extension(identity): SignedIn,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let caller = Caller::of(&headers);
+    let caller = Caller::of(&headers, identity);
     let scene = Scene {
         client_request_id: caller.client_request_id.clone(),
         activity_id: caller.activity_id,

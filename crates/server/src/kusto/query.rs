@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use futures::FutureExt;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::error::Scene;
-use super::request::{Caller, Refusal, Request, read_body};
+use super::request::{Caller, Refusal, Request, SignedIn, read_body};
 use super::respond;
 use super::sink::{Coding, Sink};
 use super::v2::Layout;
@@ -29,32 +29,56 @@ enum Endpoint {
 }
 
 /// `POST /v1/rest/query`
-pub async fn post_v1(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
-    post(app, Endpoint::QueryV1, headers, body).await
+pub async fn post_v1(
+    State(app): State<App>,
+    Extension(identity): SignedIn,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    post(app, Endpoint::QueryV1, Caller::of(&headers, identity), headers, body).await
 }
 
 /// `POST /v2/rest/query`
-pub async fn post_v2(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
-    post(app, Endpoint::QueryV2, headers, body).await
+pub async fn post_v2(
+    State(app): State<App>,
+    Extension(identity): SignedIn,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    post(app, Endpoint::QueryV2, Caller::of(&headers, identity), headers, body).await
 }
 
 /// `POST /v1/rest/mgmt`
-pub async fn post_mgmt(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
-    post(app, Endpoint::Mgmt, headers, body).await
+pub async fn post_mgmt(
+    State(app): State<App>,
+    Extension(identity): SignedIn,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    post(app, Endpoint::Mgmt, Caller::of(&headers, identity), headers, body).await
 }
 
 /// `GET /v1/rest/query`
-pub async fn get_v1(State(app): State<App>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    get(app, Endpoint::QueryV1, headers, query).await
+pub async fn get_v1(
+    State(app): State<App>,
+    Extension(identity): SignedIn,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    get(app, Endpoint::QueryV1, Caller::of(&headers, identity), headers, query).await
 }
 
 /// `GET /v2/rest/query`
-pub async fn get_v2(State(app): State<App>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    get(app, Endpoint::QueryV2, headers, query).await
+pub async fn get_v2(
+    State(app): State<App>,
+    Extension(identity): SignedIn,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    get(app, Endpoint::QueryV2, Caller::of(&headers, identity), headers, query).await
 }
 
-async fn post(app: App, endpoint: Endpoint, headers: HeaderMap, body: Body) -> Response {
-    let caller = Caller::of(&headers);
+async fn post(app: App, endpoint: Endpoint, caller: Caller, headers: HeaderMap, body: Body) -> Response {
     let request = match read_body(&headers, body, app.config().max_query_body_bytes).await {
         Ok(body) => Request::of_body(&body).map_err(Refusal::from),
         Err(refusal) => Err(refusal),
@@ -62,8 +86,7 @@ async fn post(app: App, endpoint: Endpoint, headers: HeaderMap, body: Body) -> R
     run(app, endpoint, headers, caller, request, false).await
 }
 
-async fn get(app: App, endpoint: Endpoint, headers: HeaderMap, query: Option<String>) -> Response {
-    let caller = Caller::of(&headers);
+async fn get(app: App, endpoint: Endpoint, caller: Caller, headers: HeaderMap, query: Option<String>) -> Response {
     let request = Request::of_arguments(query.as_deref().unwrap_or("")).map_err(Refusal::from);
     run(app, endpoint, headers, caller, request, true).await
 }

@@ -2,6 +2,7 @@
 //! Source: kusto-rest sections 1 and 2.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures::StreamExt;
 use serde_json::Value;
-use tidewater_service::{Context, Error, Fault, RequestOptions};
+use tidewater_service::{Context, Error, Fault, Identity, RequestOptions};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -36,6 +37,9 @@ impl Refusal {
     }
 }
 
+/// Who is signed in, as the middleware of `auth` found out.
+pub type SignedIn = axum::Extension<Arc<Identity>>;
+
 /// The caller's headers that identify a request.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -49,6 +53,8 @@ pub struct Caller {
     pub user: String,
     /// `x-ms-readonly`.
     pub readonly: bool,
+    /// Who is signed in.
+    pub identity: Arc<Identity>,
 }
 
 /// Longer header values are cut: they go into journals and answers.
@@ -56,7 +62,7 @@ const MAX_ID_CHARACTERS: usize = 1024;
 
 impl Caller {
     /// Reads the headers; all of them are optional.
-    pub fn of(headers: &HeaderMap) -> Caller {
+    pub fn of(headers: &HeaderMap, identity: Arc<Identity>) -> Caller {
         let text = |name: &str| {
             let value = headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
             value
@@ -71,7 +77,13 @@ impl Caller {
             application: text("x-ms-app").unwrap_or_default(),
             user: text("x-ms-user").or_else(|| text("x-ms-user-id")).unwrap_or_default(),
             readonly,
+            identity,
         }
+    }
+
+    /// The same before anybody has signed in.
+    pub fn unsigned(headers: &HeaderMap) -> Caller {
+        Caller::of(headers, Arc::new(Identity::anonymous()))
     }
 
     /// The context of a request into `database`.
@@ -83,6 +95,7 @@ impl Caller {
         context.application = self.application.clone();
         context.user = self.user.clone();
         context.readonly = self.readonly;
+        context.sign_in(Arc::clone(&self.identity));
         context.cancel = cancel;
         context
     }

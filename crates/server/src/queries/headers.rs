@@ -2,10 +2,10 @@
 
 use axum::http::{HeaderMap, HeaderValue};
 use tidewater_service::jobs::Tenant;
+use tidewater_service::{Identity, PrincipalKind};
 
 use super::problem::Problem;
 use crate::app::App;
-use crate::config::Config;
 
 /// The sandbox of callers that name none.
 const DEFAULT_SANDBOX: &str = "prod";
@@ -13,13 +13,13 @@ const DEFAULT_SANDBOX: &str = "prod";
 /// The caller of a request.
 pub(super) struct Caller {
     pub(super) tenant: Tenant,
-    /// The API key: who created what, while nobody signs in.
+    /// Who created what: the principal, or the API key of a caller who has not signed in.
     pub(super) user: String,
     pub(super) request_id: HeaderValue,
 }
 
 impl Caller {
-    pub(super) fn of(headers: &HeaderMap, _config: &Config) -> Result<Caller, Problem> {
+    pub(super) fn of(headers: &HeaderMap, identity: &Identity) -> Result<Caller, Problem> {
         let text = |name: &str| {
             headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim).filter(|value| !value.is_empty())
         };
@@ -35,7 +35,10 @@ impl Caller {
         };
         Ok(Caller {
             tenant: Tenant { organisation: organisation.to_string(), sandbox: sandbox.to_string() },
-            user: text("x-api-key").unwrap_or("anonymous").to_string(),
+            user: match identity.kind {
+                PrincipalKind::Anonymous => text("x-api-key").unwrap_or("anonymous").to_string(),
+                _ => identity.principal(),
+            },
             request_id,
         })
     }
@@ -47,7 +50,8 @@ pub(super) fn base_url(headers: &HeaderMap, app: &App) -> String {
         && let Some(host) = headers.get("host").and_then(|host| host.to_str().ok())
         && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
     {
-        return format!("http://{host}");
+        let scheme = if app.tls().is_some() { "https" } else { "http" };
+        return format!("{scheme}://{host}");
     }
     app.public_url()
 }

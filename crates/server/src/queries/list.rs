@@ -1,6 +1,6 @@
 //! `GET /queries`: pages both ways without loss. Source: query-service-api section 8.
 
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
@@ -11,14 +11,20 @@ use super::headers::{Caller, base_url};
 use super::problem::Problem;
 use super::{Answer, Arguments, PREFIX, answer, argument, flag, object};
 use crate::app::App;
+use crate::kusto::request::SignedIn;
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 1000;
 /// What need not be escaped in a query string's value.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
 
-pub(super) async fn list(State(app): State<App>, Query(arguments): Arguments, headers: HeaderMap) -> Answer {
-    let caller = Caller::of(&headers, app.config())?;
+pub(super) async fn list(
+    State(app): State<App>,
+    Query(arguments): Arguments,
+    Extension(identity): SignedIn,
+    headers: HeaderMap,
+) -> Answer {
+    let caller = Caller::of(&headers, &identity)?;
     let (orderby, by_updated, descending) = order(argument(&arguments, "orderby"))?;
     let limit = limit(argument(&arguments, "limit"))?;
     let start = match argument(&arguments, "start") {

@@ -12,7 +12,7 @@ mod problem;
 mod submit;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tidewater_service::jobs::Cancelled;
 
 use crate::app::App;
+use crate::kusto::request::SignedIn;
 use headers::Caller;
 use problem::Problem;
 
@@ -39,6 +40,18 @@ pub fn routes() -> Router<App> {
             .method_not_allowed_fallback(wrong_method)
     };
     resources().nest(PREFIX, resources())
+}
+
+/// Whether a path is this API's.
+pub fn is_path(path: &str) -> bool {
+    let path = path.strip_prefix(PREFIX).unwrap_or(path);
+    path == "/queries" || path.starts_with("/queries/")
+}
+
+/// 401, with the gateway's codes: nothing shown, or something void.
+pub fn unauthorized(headers: &HeaderMap, reason: &str) -> Response {
+    let code = if headers.contains_key("authorization") { "401013" } else { "403010" };
+    Problem::new(StatusCode::UNAUTHORIZED, reason).code(code).into_response()
 }
 
 async fn wrong_method() -> Response {
@@ -80,9 +93,10 @@ async fn get_one(
     State(app): State<App>,
     Path(id): Path<String>,
     Query(arguments): Arguments,
+    Extension(identity): SignedIn,
     headers: HeaderMap,
 ) -> Answer {
-    let caller = Caller::of(&headers, app.config())?;
+    let caller = Caller::of(&headers, &identity)?;
     let with_deleted = !flag(&arguments, "excludeSoftDeleted", true)?;
     let job = app.service().job(&caller.tenant, &id, with_deleted).await?.ok_or_else(|| unknown(&id))?;
     Ok(answer(&caller, StatusCode::OK, &object::query(&job, &headers::base_url(&headers, &app))))
@@ -91,10 +105,11 @@ async fn get_one(
 async fn patch_one(
     State(app): State<App>,
     Path(id): Path<String>,
+    Extension(identity): SignedIn,
     headers: HeaderMap,
     body: axum::body::Body,
 ) -> Answer {
-    let caller = Caller::of(&headers, app.config())?;
+    let caller = Caller::of(&headers, &identity)?;
     let body = body::object(&headers, body, app.config()).await?;
     let op = match &body {
         Value::Array(items) if items.len() == 1 => items[0].get("op"),
@@ -114,8 +129,13 @@ async fn patch_one(
     }
 }
 
-async fn delete_one(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
-    let caller = Caller::of(&headers, app.config())?;
+async fn delete_one(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Extension(identity): SignedIn,
+    headers: HeaderMap,
+) -> Answer {
+    let caller = Caller::of(&headers, &identity)?;
     soft_delete(&app, &caller, &id).await
 }
 

@@ -1,6 +1,6 @@
 //! `POST /queries`. Source: query-service-api sections 5 to 7.
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 use tidewater_service::jobs::{Submission, Target};
@@ -9,13 +9,19 @@ use super::headers::{Caller, base_url};
 use super::problem::Problem;
 use super::{Answer, answer, body, object};
 use crate::app::App;
+use crate::kusto::request::SignedIn;
 
 /// The fields that `request` gives back.
 const FIELDS: [&str; 8] =
     ["dbName", "sql", "name", "description", "queryParameters", "templateId", "insertIntoParameters", "ctasParameters"];
 
-pub(super) async fn submit(State(app): State<App>, headers: HeaderMap, raw: axum::body::Body) -> Answer {
-    let caller = Caller::of(&headers, app.config())?;
+pub(super) async fn submit(
+    State(app): State<App>,
+    Extension(identity): SignedIn,
+    headers: HeaderMap,
+    raw: axum::body::Body,
+) -> Answer {
+    let caller = Caller::of(&headers, &identity)?;
     let body = body::object(&headers, raw, app.config()).await?;
     let submission = submission(&body, &caller)?;
     let job = app.service().submit_job(&caller.tenant, submission).await?;

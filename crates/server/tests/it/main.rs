@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "the environment steers tests")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod auth;
 mod command;
 mod frames;
 mod ingest;
