@@ -19,9 +19,9 @@ def pytest_addoption(parser):
 class Server:
     """A started server; `kill` ends it without warning, `start` starts it again over the same data."""
 
-    def __init__(self, binary, data):
+    def __init__(self, binary, data, *arguments):
         self.binary, self.data, self.process, self.url = str(binary), data, None, None
-        self.start()
+        self.start(*arguments)
 
     def start(self, *extra):
         cap = lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
@@ -30,7 +30,7 @@ class Server:
             [self.binary, "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *extra],
             stdout=subprocess.PIPE, stderr=open(self.data.parent / "server.log", "ab"), text=True, preexec_fn=cap, env=environment)
         line = self.process.stdout.readline()
-        found = re.search(r"listens on (http://\S+)", line)
+        found = re.search(r"listens on (https?://\S+)", line)
         if not found:
             log = (self.data.parent / "server.log").read_text()[-2000:]
             raise RuntimeError(f"the server did not start: {line}{log}")
