@@ -231,25 +231,26 @@ fn bad_form(description: impl std::fmt::Display) -> Response {
 }
 
 /// The fields of a form, url-encoded or multipart (`curl -F`).
-async fn form(headers: &HeaderMap, body: Body) -> Result<HashMap<String, String>, Response> {
+async fn form(headers: &HeaderMap, body: Body) -> Result<HashMap<String, String>, String> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut fields = HashMap::new();
-    let bytes = axum::body::to_bytes(body, MAX_FORM_BYTES).await.map_err(|_| bad_form("the form is too large"))?;
+    let wrong = |error: &dyn std::fmt::Display| error.to_string();
+    let bytes = axum::body::to_bytes(body, MAX_FORM_BYTES).await.map_err(|_| "the form is too large".to_string())?;
     if content_type.starts_with("multipart/form-data") {
         let request = Request::builder().header(header::CONTENT_TYPE, content_type).body(Body::from(bytes));
-        let request = request.map_err(bad_form)?;
-        let mut parts = Multipart::from_request(request, &()).await.map_err(bad_form)?;
-        while let Some(part) = parts.next_field().await.map_err(bad_form)? {
+        let request = request.map_err(|error| wrong(&error))?;
+        let mut parts = Multipart::from_request(request, &()).await.map_err(|error| wrong(&error))?;
+        while let Some(part) = parts.next_field().await.map_err(|error| wrong(&error))? {
             let Some(name) = part.name().map(str::to_string) else { continue };
-            let value = part.text().await.map_err(bad_form)?;
+            let value = part.text().await.map_err(|error| wrong(&error))?;
             fields.insert(name, value);
         }
         return Ok(fields);
     }
-    let text = std::str::from_utf8(&bytes).map_err(bad_form)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| wrong(&error))?;
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let decoded = |text| crate::kusto::request::decode_argument(text).map_err(|error| bad_form(error.message()));
+        let decoded = |text| crate::kusto::request::decode_argument(text).map_err(|error| error.message().to_string());
         fields.insert(decoded(name)?, decoded(value)?);
     }
     Ok(fields)
@@ -288,7 +289,7 @@ async fn token(State(app): State<App>, headers: HeaderMap, body: Body) -> Respon
     let Some(local) = app.auth().local() else { return no_issuer() };
     let fields = match form(&headers, body).await {
         Ok(fields) => fields,
-        Err(response) => return response,
+        Err(reason) => return bad_form(reason),
     };
     match fields.get("grant_type").map(String::as_str) {
         Some("client_credentials") => {
@@ -368,7 +369,7 @@ async fn device_code(State(app): State<App>, headers: HeaderMap, body: Body) -> 
     let Some(local) = app.auth().local() else { return no_issuer() };
     let fields = match form(&headers, body).await {
         Ok(fields) => fields,
-        Err(response) => return response,
+        Err(reason) => return bad_form(reason),
     };
     let (code, user_code) = match (accounts::random::<32>(), accounts::random::<8>()) {
         (Ok(code), Ok(letters)) => {
@@ -446,7 +447,7 @@ async fn device_answer(State(app): State<App>, headers: HeaderMap, body: Body) -
     let Some(local) = app.auth().local() else { return no_issuer() };
     let fields = match form(&headers, body).await {
         Ok(fields) => fields,
-        Err(response) => return response,
+        Err(reason) => return bad_form(reason),
     };
     let field = |name: &str| fields.get(name).map(|text| text.trim().to_string()).unwrap_or_default();
     let code = field("code").to_ascii_uppercase();
