@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -234,24 +234,36 @@ fn bad_form(description: impl std::fmt::Display) -> Response {
 async fn form(headers: &HeaderMap, body: Body) -> Result<HashMap<String, String>, String> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut fields = HashMap::new();
-    let wrong = |error: &dyn std::fmt::Display| error.to_string();
     let bytes = axum::body::to_bytes(body, MAX_FORM_BYTES).await.map_err(|_| "the form is too large".to_string())?;
-    if content_type.starts_with("multipart/form-data") {
-        let request = Request::builder().header(header::CONTENT_TYPE, content_type).body(Body::from(bytes));
-        let request = request.map_err(|error| wrong(&error))?;
-        let mut parts = Multipart::from_request(request, &()).await.map_err(|error| wrong(&error))?;
-        while let Some(part) = parts.next_field().await.map_err(|error| wrong(&error))? {
-            let Some(name) = part.name().map(str::to_string) else { continue };
-            let value = part.text().await.map_err(|error| wrong(&error))?;
-            fields.insert(name, value);
-        }
-        return Ok(fields);
+    if let Some(parameters) = content_type.strip_prefix("multipart/form-data") {
+        return multipart(parameters, &bytes);
     }
-    let text = std::str::from_utf8(&bytes).map_err(|error| wrong(&error))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| "the form is not UTF-8".to_string())?;
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decoded = |text| crate::kusto::request::decode_argument(text).map_err(|error| error.message().to_string());
         fields.insert(decoded(name)?, decoded(value)?);
+    }
+    Ok(fields)
+}
+
+/// The text fields of a multipart body (RFC 7578), which is small and whole.
+fn multipart(parameters: &str, body: &[u8]) -> Result<HashMap<String, String>, String> {
+    let boundary = parameters.split(';').find_map(|parameter| parameter.trim().strip_prefix("boundary="));
+    let Some(boundary) = boundary.map(|text| text.trim_matches('"')).filter(|text| !text.is_empty()) else {
+        return Err("the multipart form has no boundary".to_string());
+    };
+    let body = std::str::from_utf8(body).map_err(|_| "the multipart form is not UTF-8".to_string())?;
+    let mut fields = HashMap::new();
+    // What stands before the first boundary means nothing; "--" behind a boundary ends the form.
+    for part in body.split(&format!("--{boundary}")).skip(1).take_while(|part| !part.starts_with("--")) {
+        let Some((head, value)) = part.split_once("\r\n\r\n") else {
+            return Err("a part of the multipart form has no empty line after its headers".to_string());
+        };
+        let name = head.split([';', '\r', '\n']).find_map(|parameter| parameter.trim().strip_prefix("name="));
+        if let Some(name) = name {
+            fields.insert(name.trim_matches('"').to_string(), value.strip_suffix("\r\n").unwrap_or(value).to_string());
+        }
     }
     Ok(fields)
 }
