@@ -678,8 +678,10 @@ pub trait Evaluate {
 pub struct BoundQuery {
     /// A result per query statement (several for `fork` and `facet`).
     pub results: Vec<BoundResult>,
-    /// From `set`, names as written.
+    /// From `set`, by documented name, as they stand after the last statement.
     pub options: std::collections::HashMap<String, serde_json::Value>,
+    /// The same before each result.
+    pub result_options: Vec<Arc<std::collections::HashMap<String, serde_json::Value>>>,
 }
 
 /// A result table.

@@ -11,10 +11,12 @@ pub mod error;
 pub mod exec;
 pub mod graph_model;
 pub mod lower;
+pub mod options;
 pub mod session;
 pub mod sql;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
 use tidewater_kql::TableSchema;
@@ -46,7 +48,7 @@ pub struct PlanContext {
 pub struct PlannedQuery {
     /// A result per query statement.
     pub results: Vec<PlannedResult>,
-    /// From `set`.
+    /// From `set`, as they stand after the last statement.
     pub options: HashMap<String, serde_json::Value>,
 }
 
@@ -63,4 +65,6 @@ pub struct PlannedResult {
     pub visualization: Option<serde_json::Value>,
     /// Whether the order of rows is promised.
     pub is_sorted: bool,
+    /// From the `set` statements before this result.
+    pub options: Arc<HashMap<String, serde_json::Value>>,
 }

@@ -132,6 +132,13 @@ pub fn with_runtime(session: &SessionContext, runtime: Arc<RuntimeEnv>) -> Sessi
     )
 }
 
+/// A session with the same settings whose plans are laid out for so many threads.
+pub fn with_partitions(session: &SessionContext, target_partitions: usize) -> SessionContext {
+    let state = session.state();
+    let config = state.config().clone().with_target_partitions(target_partitions.max(1));
+    SessionContext::new_with_state(SessionStateBuilder::new_from_existing(state).with_config(config).build())
+}
+
 /// The context of one run: the session's settings with this run's memory, and no function lists,
 /// which a physical plan never asks for and which are dear to copy.
 pub fn task_context(session: &SessionContext, runtime: Arc<RuntimeEnv>) -> Arc<TaskContext> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tidewater_kql::value;
+use tidewater_plan::options;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -97,8 +98,14 @@ impl Context {
         self.identity = identity;
     }
 
-    /// Sets the deadline and the read-only mark from the options. `default` is the time without options.
+    /// Checks the options and does what they say about the request itself. `default` is the time without options.
+    ///
+    /// Errors: an option with a value of another type; an option that is refused.
     pub fn apply_options(&mut self, default: Duration) -> Result<()> {
+        self.options = self.options.checked()?;
+        if let Some(application) = self.options.text("request_app_name") {
+            self.application = application.to_string();
+        }
         self.deadline = self.started + self.options.timeout(default)?;
         self.readonly |= self.options.flag("request_readonly") || self.options.flag("request_readonly_hardline");
         Ok(())
@@ -120,6 +127,28 @@ impl RequestOptions {
     /// From the members of `Options`; names are matched without case.
     pub fn new(values: impl IntoIterator<Item = (String, Value)>) -> Self {
         Self { values: values.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect() }
+    }
+
+    /// The same with every known option under its documented name and with its value in one form.
+    fn checked(&self) -> Result<RequestOptions> {
+        let mut checked = RequestOptions::default();
+        for (name, value) in &self.values {
+            let Some(row) = options::find(name) else {
+                checked.values.insert(name.clone(), value.clone());
+                continue;
+            };
+            if row.is_refused(value) {
+                return Err(Error::not_served(format!("request property '{}' ({})", row.name, row.what)));
+            }
+            match row.checked(value) {
+                Ok(Some(value)) => checked.values.insert(row.name.to_string(), value),
+                Ok(None) => None,
+                Err(must) => {
+                    return Err(Error::bad_request(format!("request property '{}' {must}, found {value}", row.name)));
+                }
+            };
+        }
+        Ok(checked)
     }
 
     /// All of them.
@@ -150,18 +179,7 @@ impl RequestOptions {
     /// A whole number, given as number or text (`long(5)` too).
     pub fn long(&self, name: &str) -> Result<Option<i64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let number = match value {
-            Value::Number(number) => {
-                number.as_i64().or_else(|| number.as_f64().filter(|n| n.fract() == 0.0).map(|n| n as i64))
-            }
-            Value::String(text) => {
-                let text = text.trim();
-                let inner = text.strip_prefix("long(").or_else(|| text.strip_prefix("int("));
-                inner.and_then(|inner| inner.strip_suffix(')')).unwrap_or(text).trim().parse().ok()
-            }
-            _ => None,
-        };
-        match number {
+        match options::long_of(value) {
             Some(number) => Ok(Some(number)),
             None => Err(Error::bad_request(format!("request property '{name}' must be a whole number, found {value}"))),
         }
@@ -178,13 +196,11 @@ impl RequestOptions {
             return Ok(MAX_TIMEOUT);
         }
         let Some(value) = self.get("servertimeout") else { return Ok(default) };
-        let asked = match value {
-            Value::String(text) if text.trim().is_empty() => return Ok(default),
-            Value::String(text) => parse_timeout(text),
-            // A bare number is ticks, as a timespan's JSON form of old clients.
-            Value::Number(number) => number.as_u64().map(|ticks| Duration::from_nanos(ticks.saturating_mul(100))),
-            _ => None,
-        };
+        if value.as_str().is_some_and(|text| text.trim().is_empty()) {
+            return Ok(default);
+        }
+        let asked = options::timespan_of(value).and_then(|ticks| u64::try_from(ticks).ok());
+        let asked = asked.map(|ticks| Duration::from_nanos(ticks.saturating_mul(100)));
         match asked {
             Some(asked) if asked.is_zero() => Ok(default),
             Some(asked) => Ok(asked.min(MAX_TIMEOUT)),
@@ -193,42 +209,6 @@ impl RequestOptions {
             ))),
         }
     }
-}
-
-/// `hh:mm:ss[.fff]`, `d.hh:mm:ss`, `0:04:00`, `1 day, 0:00:00` (Python's `str(timedelta)`), `50m`, `timespan(1h)`.
-fn parse_timeout(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    if let Some((days, rest)) = text.split_once("day") {
-        let days: u64 = days.trim().parse().ok()?;
-        let rest = rest.trim_start_matches('s').trim_start_matches(',').trim();
-        let rest = if rest.is_empty() { Duration::ZERO } else { parse_timeout(rest)? };
-        return Duration::from_secs(days.checked_mul(86_400)?).checked_add(rest);
-    }
-    let inner = text.strip_prefix("timespan(").or_else(|| text.strip_prefix("time("));
-    let text = inner.and_then(|inner| inner.strip_suffix(')')).unwrap_or(text).trim();
-    if let Some(seconds) = parse_clock(text) {
-        return Some(seconds);
-    }
-    let ticks = value::timespan::parse(text).or_else(|| {
-        let digits = text.find(|c: char| c.is_ascii_alphabetic())?;
-        value::timespan::parse_literal(text[..digits].trim(), &text[digits..])
-    })?;
-    u64::try_from(ticks).ok().map(|ticks| Duration::from_nanos(ticks.saturating_mul(100)))
-}
-
-/// `[d.]h:mm[:ss[.fff]]`.
-fn parse_clock(text: &str) -> Option<Duration> {
-    let mut parts = text.split(':');
-    let (first, minutes) = (parts.next()?, parts.next()?);
-    let seconds = parts.next().unwrap_or("0");
-    if parts.next().is_some() {
-        return None;
-    }
-    let (days, hours) = first.split_once('.').unwrap_or(("0", first));
-    let whole = |text: &str| text.parse::<u64>().ok().filter(|n| *n < 1_000_000);
-    let seconds = seconds.parse::<f64>().ok().filter(|s| (0.0..1e6).contains(s))?;
-    let total = whole(days)? * 86_400 + whole(hours)? * 3600 + whole(minutes)? * 60;
-    Some(Duration::from_secs(total) + Duration::from_secs_f64(seconds))
 }
 
 #[cfg(test)]

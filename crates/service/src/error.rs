@@ -152,8 +152,14 @@ impl Error {
         )
     }
 
-    /// The query wanted more memory than its share.
+    /// The query wanted more memory than its share, or one of its operators more than it may have.
     pub fn out_of_memory(detail: &str) -> Self {
+        if detail.contains(crate::memory::RUNAWAY) {
+            return Self::new(
+                Fault::OutOfMemory,
+                format!("Query execution has exceeded the allowed limits (80DA0001): Runaway query: {detail}"),
+            );
+        }
         Self::new(
             Fault::OutOfMemory,
             format!(

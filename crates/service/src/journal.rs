@@ -55,6 +55,8 @@ pub struct Entry {
     pub state: &'static str,
     /// Why it failed.
     pub failure: String,
+    /// Request properties, as JSON.
+    pub properties: String,
 }
 
 #[derive(Default)]
@@ -83,6 +85,18 @@ pub struct Mark {
     failure: Mutex<Option<(&'static str, String)>>,
 }
 
+/// The request's options as a journal shows them. Source: request-properties page, `request_user`.
+fn properties_of(context: &Context) -> String {
+    const HIDDEN: &[&str] = &["request_user", "request_cross_cluster_token"];
+    let shown = |(name, value): (&String, &serde_json::Value)| {
+        let value = if HIDDEN.contains(&name.as_str()) { "******".into() } else { value.clone() };
+        (name.clone(), value)
+    };
+    let options: serde_json::Map<_, _> = context.options.values().iter().map(shown).collect();
+    let text = serde_json::Value::Object(options).to_string();
+    if text.len() > MAX_TEXT_BYTES { "{}".to_string() } else { text }
+}
+
 impl Journal {
     /// Notes the start of a request.
     pub fn begin(&self, sort: Sort, context: &Context, text: &str) -> Arc<Mark> {
@@ -105,6 +119,7 @@ impl Journal {
             duration_ticks: 0,
             state: "InProgress",
             failure: String::new(),
+            properties: properties_of(context),
         };
         // Piped commands and ingestion from queries run one request inside another under the same activity.
         let id = Uuid::new_v4();

@@ -15,6 +15,7 @@ pub mod jobs;
 mod journal;
 mod limits;
 mod maintenance;
+mod memory;
 mod query;
 mod samples;
 mod service;

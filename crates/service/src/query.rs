@@ -1,16 +1,16 @@
 //! Queries: one snapshot, one plan, bounded streams.
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use serde_json::Value;
-use tidewater_kql::{KqlType, TableSchema, value};
+use tidewater_kql::{KqlType, TableSchema};
 use tidewater_plan::exec::explain;
-use tidewater_plan::session::{execution_plan, task_context};
+use tidewater_plan::session::{execution_plan, task_context, with_partitions};
 use tidewater_plan::{PlanContext, PlanError, PlannedQuery, PlannedResult, plan_query};
 
 use crate::answer::{QueryAnswer, ResultTable};
@@ -18,25 +18,10 @@ use crate::context::{Context, RequestOptions};
 use crate::error::{Error, Fault, Result};
 use crate::journal::{Mark, Sort};
 use crate::limits::{Bounds, Permit, bounded};
+use crate::memory;
 use crate::service::Service;
 use crate::table::{Columns, TableBuilder};
 use crate::view::View;
-
-/// Options that only the request can set, not the text. Source: kusto-rest section 2.
-const NOT_BY_SET: &[&str] = &[
-    "norequesttimeout",
-    "queryconsistency",
-    "query_language",
-    "query_log_query_parameters",
-    "query_weakconsistency_session_id",
-    "request_app_name",
-    "request_readonly",
-    "request_readonly_hardline",
-    "request_user",
-    "results_progressive_enabled",
-    "results_v2_fragment_primary_tables",
-    "servertimeout",
-];
 
 /// The longest query text.
 pub const MAX_TEXT_BYTES: usize = 8 * 1024 * 1024;
@@ -56,7 +41,7 @@ impl Service {
     async fn query_marked(&self, context: &Context, text: &str, mark: &Arc<Mark>) -> Result<QueryAnswer> {
         let permit = self.admit(context, text).await?;
         let snapshot = self.inner().store.snapshot();
-        let view = View::new(&self.inner().store, snapshot, &context.database, &context.options)?;
+        let view = View::new(&self.inner().store, snapshot, &context.database)?;
         self.run_planned(context, text, &view, mark, Some(permit)).await
     }
 
@@ -64,7 +49,7 @@ impl Service {
     pub async fn explain(&self, context: &Context, text: &str) -> Result<Vec<String>> {
         let _permit = self.admit(context, text).await?;
         let snapshot = self.inner().store.snapshot();
-        let view = View::new(&self.inner().store, snapshot, &context.database, &context.options)?;
+        let view = View::new(&self.inner().store, snapshot, &context.database)?;
         let planned = self.plan(context, text, &view).await?;
         let mut plans = Vec::with_capacity(planned.results.len());
         for result in planned.results {
@@ -97,18 +82,24 @@ impl Service {
         permit: Option<Permit>,
     ) -> Result<QueryAnswer> {
         let planned = self.plan(context, text, view).await?;
-        let script = script_options(planned.options);
-        let bounds = Bounds::of(&context.options, &script)?;
+        let script = RequestOptions::new(planned.options);
         let options = merged(&context.options, &script);
-        let schemas_only = options.flag("query_results_apply_getschema");
+        if options.flag("validatepermissions") {
+            return Ok(QueryAnswer { results: vec![permitted()?], options });
+        }
+        let runtime = memory::limited(&self.inner().runtime_env, &context.options, &script)?;
+        let session = self.session_for(&options)?;
         let permit = Arc::new(permit);
         let mut results = Vec::with_capacity(planned.results.len());
         for result in planned.results {
-            if schemas_only {
+            // What `set` says binds the statements that follow it.
+            let script = RequestOptions::new(result.options.iter().map(|(name, value)| (name.clone(), value.clone())));
+            let bounds = Bounds::of(&context.options, &script)?;
+            if merged(&context.options, &script).flag("query_results_apply_getschema") {
                 results.push(schema_of(&result.schema)?);
                 continue;
             }
-            let (rows, result) = self.rows(context, result).await?;
+            let (rows, result) = self.rows(context, &session, &runtime, result).await?;
             let mark = Arc::clone(mark);
             let told = {
                 let mark = Arc::clone(&mark);
@@ -150,11 +141,13 @@ impl Service {
     async fn rows(
         &self,
         context: &Context,
+        session: &SessionContext,
+        runtime: &Arc<RuntimeEnv>,
         mut result: PlannedResult,
     ) -> Result<(BoxStream<'static, Result<arrow::array::RecordBatch>>, PlannedResult)> {
         let plan = std::mem::take(&mut result.plan);
-        let physical = self.physical(context, &plan).await?;
-        let task = task_context(&self.inner().session, Arc::clone(&self.inner().runtime_env));
+        let physical = self.physical_in(context, session, &plan).await?;
+        let task = task_context(session, Arc::clone(runtime));
         let started = futures::stream::once(async move {
             execute_stream(physical, task).map(|stream| stream.map_err(Error::from)).map_err(Error::from)
         });
@@ -170,8 +163,25 @@ impl Service {
         context: &Context,
         plan: &datafusion::logical_expr::LogicalPlan,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.physical_in(context, &self.inner().session, plan).await
+    }
+
+    /// The session that a query's options ask for: the shared one, or one with fewer threads.
+    fn session_for(&self, options: &RequestOptions) -> Result<SessionContext> {
+        let shared = &self.inner().session;
+        let Some(percent) = options.long("query_fanout_threads_percent")? else { return Ok(shared.clone()) };
+        let threads = shared.copied_config().target_partitions() as i64;
+        Ok(with_partitions(shared, (threads * percent.clamp(1, 100) / 100).max(1) as usize))
+    }
+
+    async fn physical_in(
+        &self,
+        context: &Context,
+        session: &SessionContext,
+        plan: &datafusion::logical_expr::LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         tokio::select! {
-            physical = execution_plan(&self.inner().session, plan) => physical.map_err(Error::from),
+            physical = execution_plan(session, plan) => physical.map_err(Error::from),
             () = context.cancel.cancelled() => Err(Error::cancelled(None)),
             () = tokio::time::sleep_until(context.deadline.into()) => Err(Error::timeout()),
         }
@@ -180,27 +190,14 @@ impl Service {
 
 /// What the planner is told about a request.
 pub(crate) fn plan_context(context: &Context) -> Result<PlanContext> {
-    let now_ticks = match context.options.text("query_now") {
-        None => context.now_ticks,
-        Some(text) => datetime_option(text).ok_or_else(|| {
-            Error::bad_request(format!("request property 'query_now' must be a datetime, found '{text}'"))
-        })?,
-    };
     Ok(PlanContext {
-        now_ticks,
+        now_ticks: context.now_ticks,
         parameters: context.parameters.clone(),
         options: context.options.values().clone(),
         seed: context.activity_id.as_u64_pair().0,
         current_principal: context.principal.clone(),
         client_request_id: context.client_request_id.clone(),
     })
-}
-
-/// A datetime as options give it: bare or as `datetime(...)`.
-pub(crate) fn datetime_option(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let inner = text.strip_prefix("datetime(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(text);
-    value::datetime::parse(inner.trim().trim_matches(['"', '\'']))
 }
 
 /// Planning errors as the service's.
@@ -215,12 +212,6 @@ pub(crate) fn of_plan(error: PlanError, text: &str) -> Error {
     }
 }
 
-fn script_options(options: HashMap<String, Value>) -> RequestOptions {
-    RequestOptions::new(
-        options.into_iter().filter(|(name, _)| !NOT_BY_SET.contains(&name.to_ascii_lowercase().as_str())),
-    )
-}
-
 /// The request's options with what the script sets beside them.
 fn merged(request: &RequestOptions, script: &RequestOptions) -> RequestOptions {
     let mut options = request.clone();
@@ -228,6 +219,13 @@ fn merged(request: &RequestOptions, script: &RequestOptions) -> RequestOptions {
         options.set(name, value.clone());
     }
     options
+}
+
+/// The answer to `validatepermissions`: one text. Source: request-properties page; the column's name is ours.
+fn permitted() -> Result<ResultTable> {
+    let mut table = TableBuilder::new(&[("Result", KqlType::String)]);
+    table.row(vec!["OK".into()]);
+    table.finish()
 }
 
 const SCHEMA: Columns = &[

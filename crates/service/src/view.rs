@@ -2,16 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::catalog::TableProvider;
-use datafusion::catalog::view::ViewTable;
-use datafusion::common::ScalarValue;
-use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{LogicalPlanBuilder, col, ident, lit};
-use tidewater_kql::KqlType;
 use tidewater_plan::{CatalogView, StoredFunction, TableHandle};
 use tidewater_store::{Snapshot, Store};
 
-use crate::context::RequestOptions;
 use crate::error::{Error, Result};
 
 /// One snapshot, for the whole of one query.
@@ -21,67 +14,22 @@ pub struct View {
     current: String,
     /// A table that hides all others of its name: the rows of a piped command.
     extra: Option<Arc<TableHandle>>,
-    scope: Option<TimeScope>,
-}
-
-/// A filter on every table that has the column. Source: request property query_datetimescope_column.
-#[derive(Clone, Debug)]
-struct TimeScope {
-    column: String,
-    from: Option<i64>,
-    to: Option<i64>,
 }
 
 impl View {
     /// A view of `snapshot` for a request into `database`, which must exist.
-    pub fn new(store: &Store, snapshot: Arc<Snapshot>, database: &str, options: &RequestOptions) -> Result<View> {
+    pub fn new(store: &Store, snapshot: Arc<Snapshot>, database: &str) -> Result<View> {
         let current = match snapshot.database(database) {
             Some(database) => database.name().to_string(),
             None => return Err(Error::database_not_found(database)),
         };
-        Ok(View { store: store.clone(), snapshot, current, extra: None, scope: TimeScope::of(options)? })
+        Ok(View { store: store.clone(), snapshot, current, extra: None })
     }
 
     /// Shows `table` beside the snapshot's.
     pub fn with_table(mut self, table: TableHandle) -> View {
         self.extra = Some(Arc::new(table));
         self
-    }
-}
-
-impl TimeScope {
-    fn of(options: &RequestOptions) -> Result<Option<TimeScope>> {
-        let Some(column) = options.text("query_datetimescope_column") else { return Ok(None) };
-        let bound = |name: &str| match options.text(name) {
-            None => Ok(None),
-            Some(text) => match crate::query::datetime_option(text) {
-                Some(ticks) => Ok(Some(ticks)),
-                None => {
-                    Err(Error::bad_request(format!("request property '{name}' must be a datetime, found '{text}'")))
-                }
-            },
-        };
-        let (from, to) = (bound("query_datetimescope_from")?, bound("query_datetimescope_to")?);
-        if from.is_none() && to.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(TimeScope { column: column.to_string(), from, to }))
-    }
-
-    fn apply(&self, provider: Arc<dyn TableProvider>) -> datafusion::error::Result<Arc<dyn TableProvider>> {
-        let mut plan = LogicalPlanBuilder::scan("scoped", provider_as_source(provider), None)?;
-        let bound = |ticks: i64| lit(ScalarValue::Int64(Some(ticks)));
-        if let Some(from) = self.from {
-            plan = plan.filter(ident(&self.column).gt_eq(bound(from)))?;
-        }
-        if let Some(to) = self.to {
-            plan = plan.filter(ident(&self.column).lt_eq(bound(to)))?;
-        }
-        // Without the qualifier, so that the view's columns are the table's.
-        let schema = Arc::clone(plan.schema());
-        let columns = schema.columns().into_iter().map(|column| col(column.clone()).alias(column.name));
-        let plan = plan.project(columns)?.build()?;
-        Ok(Arc::new(ViewTable::new(plan, None)))
     }
 }
 
@@ -103,14 +51,7 @@ impl CatalogView for View {
         }
         let database = self.snapshot.database(database)?;
         let table = database.table(name)?;
-        let mut provider = self.store.provider(table);
-        if let Some(scope) = &self.scope {
-            let at = table.schema().index_of(&scope.column);
-            let fits = at.is_some_and(|at| table.schema().columns[at].ty == KqlType::DateTime);
-            if fits {
-                provider = scope.apply(provider).ok()?;
-            }
-        }
+        let provider = self.store.provider(table);
         Some(Arc::new(TableHandle {
             database: database.name().to_string(),
             name: table.name().to_string(),

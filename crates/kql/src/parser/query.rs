@@ -87,7 +87,7 @@ impl Parser<'_> {
 
     fn set_statement(&mut self) -> P<StatementKind> {
         self.bump();
-        let name = self.dotted_name()?;
+        let name = self.any_name("the name of an option")?;
         let value = if self.eat(TokenKind::Equal) { Some(self.property_value()?) } else { None };
         Ok(StatementKind::Set { name, value })
     }

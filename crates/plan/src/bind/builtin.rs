@@ -40,6 +40,7 @@ impl Binder<'_> {
             "isnotempty" | "notempty" => {
                 self.null_test(&name.text, arguments, row, span, Test { empty: true, negated: true })
             }
+            "bin_auto" => self.bin_auto_call(name, arguments, row, span),
             "toscalar" => self.toscalar_call(arguments, span),
             "column_ifexists" | "columnifexists" => self.column_if_exists(arguments, row, span),
             "column_names_of" => self.column_names_of(arguments, span),
@@ -103,7 +104,7 @@ impl Binder<'_> {
     }
 
     fn now(&self) -> BExpr {
-        BExpr::constant(Constant { value: Value::DateTime(self.context.now_ticks), ty: KqlType::DateTime })
+        BExpr::constant(Constant { value: Value::DateTime(self.now_ticks()), ty: KqlType::DateTime })
     }
 
     fn now_call(&mut self, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {

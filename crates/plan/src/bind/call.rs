@@ -132,7 +132,8 @@ impl Binder<'_> {
         placed.into_iter().map(|(_, argument)| argument).collect()
     }
 
-    fn registry_call(
+    /// A call of a registered function.
+    pub fn registry_call(
         &mut self,
         scalar: &'static registry::Scalar,
         name: &Name,

@@ -31,6 +31,7 @@ impl Binder<'_> {
         }
         let (diagnostics, needs, missing) = (self.diagnostics.len(), self.needs.len(), self.missing_patterns.len());
         let (nodes, next_need) = (self.nodes, self.next_need);
+        let (next_column, next_shared) = (self.next_column, self.next_shared);
         let start = nodes.max(MAX_NODES - (MAX_CHECKED_NODES - self.checked_nodes));
         let was_checking = std::mem::replace(&mut self.is_checking, true);
         self.nodes = start;
@@ -39,6 +40,8 @@ impl Binder<'_> {
         let _ = body(self);
         self.checked_nodes += self.nodes - start;
         (self.nodes, self.next_need, self.is_checking) = (nodes, next_need, was_checking);
+        // Nothing made here is kept, so that its ids can be given again.
+        (self.next_column, self.next_shared) = (next_column, next_shared);
         self.needs.truncate(needs);
         self.missing_patterns.truncate(missing);
         let found: Vec<Diagnostic> = self.diagnostics.drain(diagnostics..).collect();

@@ -27,6 +27,7 @@ mod make_series;
 mod mv_expand;
 mod names;
 mod operator;
+mod options;
 mod parse;
 mod partitioned;
 mod path;
@@ -101,7 +102,7 @@ pub fn bind_query(
     let mut binder = Binder::new(view, context, evaluate, known);
     let results = binder.script(script);
     let missing = binder.missing_pattern_references();
-    let Binder { mut diagnostics, needs, options, .. } = binder;
+    let Binder { mut diagnostics, needs, options, result_options, .. } = binder;
     diagnostics.extend(missing);
     if !diagnostics.is_empty() {
         diagnostics.truncate(MAX_DIAGNOSTICS);
@@ -111,7 +112,7 @@ pub fn bind_query(
         return Ok(BindOutcome::Needs(needs));
     }
     match results {
-        Ok(results) => Ok(BindOutcome::Done(BoundQuery { results, options })),
+        Ok(results) => Ok(BindOutcome::Done(BoundQuery { results, options, result_options })),
         Err(Stopped) => {
             Err(vec![Diagnostic::new(diagnostic::GENERAL, Span::default(), "the query could not be bound")])
         }
@@ -135,6 +136,8 @@ pub(crate) struct Binder<'a> {
     /// The database whose tables are meant now: that of the request, or of the stored function being expanded.
     pub database: String,
     pub options: HashMap<String, serde_json::Value>,
+    /// The options at each result so far.
+    result_options: Vec<Arc<HashMap<String, serde_json::Value>>>,
     /// Inside the text of a stored function, where spans mean nothing to the caller: the call and the function's name.
     pub foreign: Option<(Span, String)>,
     expression_depth: usize,
@@ -174,6 +177,7 @@ impl<'a> Binder<'a> {
             env: Env::ROOT,
             database: view.current_database().to_string(),
             options: HashMap::new(),
+            result_options: Vec::new(),
             foreign: None,
             expression_depth: 0,
             calls: Vec::new(),

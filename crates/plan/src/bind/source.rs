@@ -196,6 +196,9 @@ impl Binder<'_> {
             ExprKind::Call { base: None, name, arguments } => self.tabular_call(name, arguments, expr.span),
             ExprKind::Pipe(pipeline) => self.pipeline(pipeline, expr.span),
             ExprKind::DataTable { columns, values } => Ok(Tabular::of(self.datatable(columns, values, expr.span)?)),
+            ExprKind::ExternalData { .. } if self.flag("request_external_data_disabled") => {
+                self.fail(diagnostic::GENERAL, expr.span, "the request disables external data")
+            }
             ExprKind::ExternalData { .. } => self.not_served(expr.span, "'externaldata'"),
             ExprKind::OtherSource { what } => self.not_served(expr.span, format!("'{what}'")),
             ExprKind::Wildcard(name) => {
@@ -255,6 +258,7 @@ impl Binder<'_> {
         let projection = (0..columns.len()).collect();
         let named = (Some(table.database.clone()), table.name.clone());
         let rel = self.rel(RelOp::Table { table, projection }, columns, span)?;
+        let rel = self.in_time_scope(rel, span)?;
         Ok(Tabular { name: Some(named.1.clone()), table: Some(named), ..Tabular::of(rel) })
     }
 
@@ -290,6 +294,11 @@ impl Binder<'_> {
                 };
                 let tabular = self.single_table(value)?;
                 Ok(Tabular::of(self.materialized(tabular.rel, span)?))
+            }
+            "external_table"
+                if self.flag("request_external_data_disabled") || self.flag("request_external_table_disabled") =>
+            {
+                self.fail(diagnostic::GENERAL, span, "the request disables external tables")
             }
             "external_table" | "materialized_view" | "stored_query_result" | "graph" | "totable" | "view" => {
                 self.not_served(span, format!("{}()", name.text))

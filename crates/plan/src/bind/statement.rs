@@ -1,6 +1,8 @@
 //! Statements of a query.
 
-use tidewater_kql::ast::{Expr, ExprKind, Literal, Name, Script, StatementKind};
+use std::sync::Arc;
+
+use tidewater_kql::ast::{Expr, ExprKind, Name, Script, StatementKind};
 use tidewater_kql::{Span, diagnostic};
 
 use crate::bind::scope::Binding;
@@ -29,7 +31,12 @@ impl Binder<'_> {
                 }
                 StatementKind::Alias { name, value } => self.alias_statement(name, value),
                 StatementKind::Query(query) => match self.query_statement(query) {
-                    Ok(found) => results.extend(found),
+                    Ok(found) => {
+                        // `set` binds the statements that follow it. Source: set-statement page.
+                        let options = Arc::new(self.options.clone());
+                        self.result_options.extend(found.iter().map(|_| Arc::clone(&options)));
+                        results.extend(found);
+                    }
                     Err(failed) => stopped = Some(failed),
                 },
             }
@@ -61,42 +68,14 @@ impl Binder<'_> {
             return self.fail(diagnostic::GENERAL, query.span, message);
         }
         let tabular = self.tabular(query)?;
+        for result in &tabular.branches {
+            self.within_columns(&result.rel, query.span)?;
+        }
         if !tabular.branches.is_empty() {
             return Ok(tabular.branches);
         }
+        self.within_columns(&tabular.rel, query.span)?;
         Ok(vec![BoundResult { name: tabular.name, rel: tabular.rel, visualization: tabular.visualization }])
-    }
-
-    /// `set name [= value]`: kept as JSON under its name; a bare name is true.
-    fn set_statement(&mut self, name: &Name, value: Option<&Expr>) -> Bound<()> {
-        use serde_json::Value as Json;
-        let value = match value {
-            None => Json::Bool(true),
-            Some(value) => match &value.kind {
-                ExprKind::Literal(Literal::Bool(Some(flag))) => Json::Bool(*flag),
-                ExprKind::Literal(Literal::Int(Some(number))) => Json::from(*number),
-                ExprKind::Literal(Literal::Long(Some(number))) => Json::from(*number),
-                ExprKind::Literal(Literal::Real(Some(number))) => Json::from(*number),
-                ExprKind::Literal(Literal::String(text)) => Json::from(text.clone()),
-                ExprKind::Literal(Literal::TimeSpan(Some(ticks))) => {
-                    Json::from(tidewater_kql::value::timespan::to_text(*ticks))
-                }
-                ExprKind::Literal(Literal::DateTime(Some(ticks))) => {
-                    Json::from(tidewater_kql::value::datetime::to_text(*ticks))
-                }
-                ExprKind::Literal(Literal::Dynamic(Some(text))) => {
-                    serde_json::from_str(text).unwrap_or_else(|_| Json::from(text.clone()))
-                }
-                ExprKind::Literal(_) => Json::Null,
-                ExprKind::Name(word) => Json::from(word.text.clone()),
-                _ => {
-                    let message = format!("the value of option '{}' must be a literal", name.text);
-                    return self.fail(diagnostic::NOT_CONSTANT, value.span, message);
-                }
-            },
-        };
-        self.options.insert(name.text.clone(), value);
-        Ok(())
     }
 
     fn alias_statement(&mut self, name: &Name, value: &Expr) {

@@ -30,9 +30,10 @@ impl Binder<'_> {
         items: &[Expr],
         span: Span,
     ) -> Bound<Tabular> {
-        let is_fuzzy = parameters.iter().any(|parameter| {
-            matches!(parameter.name.text.as_str(), "isfuzzy" | "best_effort") && is_true(&parameter.value)
-        });
+        let is_fuzzy = self.flag("best_effort")
+            || parameters.iter().any(|parameter| {
+                matches!(parameter.name.text.as_str(), "isfuzzy" | "best_effort") && is_true(&parameter.value)
+            });
         self.check_hints("union", parameters, &[])?;
         let is_inner = match self.word(parameters, &["kind"]) {
             None => false,
@@ -58,6 +59,7 @@ impl Binder<'_> {
         if inputs.is_empty() {
             return self.fail(diagnostic::UNRESOLVED, span, "none of the tables of 'union' could be resolved");
         }
+        self.within_entities(inputs.len(), span)?;
         let rel = self.united(inputs, source.as_deref(), "union_arg", is_inner, span)?;
         Ok(Tabular::of(rel))
     }

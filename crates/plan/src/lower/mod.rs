@@ -43,7 +43,11 @@ pub const MAX_PLAN_NODES: usize = 20_000;
 
 /// The plans of a query. Shared computations run once for all of its results.
 pub fn lower_query(query: &BoundQuery, seed: u64) -> Result<PlannedQuery> {
-    let results = twice(seed, |lowering| query.results.iter().map(|result| lowering.result(result)).collect())?;
+    let lower = |lowering: &mut Lowering| query.results.iter().map(|result| lowering.result(result)).collect();
+    let mut results: Vec<PlannedResult> = twice(seed, lower)?;
+    for (result, options) in results.iter_mut().zip(&query.result_options) {
+        result.options = Arc::clone(options);
+    }
     Ok(PlannedQuery { results, options: query.options.clone() })
 }
 
@@ -211,6 +215,7 @@ impl Lowering {
             plan: self.finished(&result.rel)?,
             visualization: result.visualization.clone(),
             is_sorted: result.rel.is_sorted,
+            options: Arc::default(),
         })
     }
 

@@ -205,10 +205,11 @@ impl Work {
         } else {
             match service.query(context.clone(), &text).await {
                 Ok(answer) if endpoint == Endpoint::QueryV2 => {
-                    // Only `set` can have changed these since.
-                    let layout =
-                        Layout { defer: layout.defer || answer.options.flag("deferpartialqueryfailures"), ..layout };
-                    v2::encode(answer, layout, &context, &scene, sink).await
+                    // `set` can have changed some of these since.
+                    match Layout::of(&answer.options) {
+                        Ok(layout) => v2::encode(answer, layout, &context, &scene, sink).await,
+                        Err(error) => sink.fail(error).await,
+                    }
                 }
                 Ok(answer) => {
                     let defer = layout.defer || answer.options.flag("deferpartialqueryfailures");

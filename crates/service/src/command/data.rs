@@ -247,7 +247,7 @@ impl FromQuery {
         for name in ["truncationmaxrecords", "truncationmaxsize", "query_results_apply_getschema"] {
             context.options.set(name, serde_json::Value::Null);
         }
-        let view = View::new(&store, Arc::clone(&self.snapshot), &context.database, &context.options)?;
+        let view = View::new(&store, Arc::clone(&self.snapshot), &context.database)?;
         let mut answer = self.service.run_planned(&context, &self.text, &view, &self.mark, None).await?;
         if answer.results.len() != 1 {
             return Err(Error::bad_request(format!(

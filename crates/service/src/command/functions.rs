@@ -139,7 +139,7 @@ pub async fn show(request: &Request<'_>, name: &str, schema_as_json: bool) -> Re
 async fn output_columns(request: &Request<'_>, function: &FunctionRow) -> serde_json::Value {
     let snapshot = std::sync::Arc::clone(&request.snapshot);
     let context = request.context;
-    let view = View::new(request.service.store(), snapshot, &context.database, &context.options);
+    let view = View::new(request.service.store(), snapshot, &context.database);
     let text = format!("{}()", quoted_name(&function.name));
     if let Ok(view) = view
         && let Ok(planned) = request.service.plan(context, &text, &view).await

@@ -60,7 +60,7 @@ pub fn queries(request: &Request<'_>, running: bool, by_user: Option<&str>) -> R
             Cell::Null,
             Cell::Null,
             entry.principal.into(),
-            Cell::Null,
+            entry.properties.into(),
             Cell::Null,
             "default".into(),
             "".into(),

@@ -122,7 +122,7 @@ async fn view_of(request: &Request<'_>, table: ResultTable, name: &str) -> Resul
         Ok(database) => database.name().to_string(),
         Err(_) => crate::context::DEFAULT_DATABASE.to_string(),
     };
-    let view = View::new(request.service.store(), Arc::clone(&request.snapshot), &database, &request.context.options)?;
+    let view = View::new(request.service.store(), Arc::clone(&request.snapshot), &database)?;
     Ok(view.with_table(TableHandle {
         database,
         name: name.to_string(),

@@ -49,7 +49,7 @@ impl IngestProperties {
         };
         let created = match text("creationTime") {
             None => None,
-            Some(text) => match crate::query::datetime_option(&text) {
+            Some(text) => match tidewater_plan::options::datetime_of(&serde_json::Value::from(text.as_str())) {
                 Some(ticks) => Some(ticks),
                 None => {
                     return Err(Error::bad_request(format!(

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod cases;
+mod compatibility;
 mod plans;
 mod reference;
 mod settings;
