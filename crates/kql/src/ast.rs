@@ -150,6 +150,8 @@ pub enum ExprKind {
     ExternalData { columns: Vec<ColumnDeclaration>, uris: Vec<Expr>, properties: Vec<Property> },
     /// `inline external table` and other documented sources that are not served; the text names them.
     OtherSource { what: String },
+    /// `entity_group [entities]`: databases, clusters or tables for `macro-expand`.
+    EntityGroup(Vec<Expr>),
     /// `(parameters) { statements; body }`: only as the value of `let`, or invoked in place.
     Lambda(Box<Lambda>),
     /// `typeof(type)` in the places that take one.

@@ -606,24 +606,24 @@ impl WindowFunction {
     }
 }
 
-/// `make-series`. Source: make-series-operator page, kql-behaviour section 13.
+/// `make-series` over rows that are already one per series and bin. Source: make-series-operator page, kql-behaviour section 13.
 #[derive(Clone, Debug)]
 pub struct MakeSeries {
-    /// Rows.
+    /// One row per key and bin.
     pub input: Arc<Rel>,
     /// The series' keys.
     pub keys: Vec<BExpr>,
-    /// Aggregates (`Function` only) and the value of a missing bin, of the aggregate's type.
-    pub aggregates: Vec<(BoundAggregate, Constant)>,
-    /// A number, datetime or timespan.
-    pub axis: BExpr,
-    /// `from`, of the axis' type: inclusive; absent: the smallest bin of the data.
+    /// The values of a bin, and the value of a missing bin, of the same type.
+    pub values: Vec<(BExpr, Constant)>,
+    /// The bin: long, real, datetime or timespan; rows without one are left out.
+    pub bin: BExpr,
+    /// `from`, of the bin's type: inclusive; absent: the smallest bin of each series.
     pub from: Option<Constant>,
-    /// `to`, of the axis' type; absent: after the largest bin of the data.
+    /// `to`, of the bin's type; absent: after the largest bin of each series.
     pub to: Option<Constant>,
-    /// The axis' type, timespan for datetime. Positive.
+    /// The bin's type, timespan for datetime. Positive.
     pub step: Constant,
-    /// `in range(start, stop, step)`: `to` is inclusive and bins are made by `bin`, not `bin_at(from)`.
+    /// `in range(start, stop, step)`: `to` is inclusive.
     pub in_range: bool,
     /// `kind=nonempty`: one series of defaults for no input.
     pub nonempty: bool,
@@ -631,7 +631,7 @@ pub struct MakeSeries {
 
 /// Names a value that must be computed before binding can end; stable between passes over the same text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NeedKey(pub u32);
+pub struct NeedKey(pub u64);
 
 /// A computation that binding waits for.
 #[derive(Clone, Debug)]

@@ -164,7 +164,8 @@ impl<'a> Parser<'a> {
             "serialize" => {
                 Ok(OperatorKind::Serialize(if self.at_operator_end() { Vec::new() } else { self.named_list()? }))
             }
-            "partition" | "__partitionby" => self.partition(),
+            "partition" => self.partition(),
+            "__partitionby" => self.partition_by(),
             "fork" => self.fork(),
             "facet" => self.facet(),
             "reduce" => self.reduce(),
@@ -518,6 +519,20 @@ impl<'a> Parser<'a> {
             Expr { kind: ExprKind::Pipe(Box::new(pipeline)), span: self.since(start) }
         };
         Ok(OperatorKind::Partition { parameters, by, scope, body: Box::new(body) })
+    }
+
+    /// `__partitionby column [id "..."] (pipeline)`: the old spelling; the id changes no row.
+    fn partition_by(&mut self) -> P<OperatorKind> {
+        let mut parameters = self.parameters(&[])?;
+        let by = self.column_path()?;
+        if self.at_word("id") {
+            let name = self.any_name("'id'")?;
+            parameters.push(Property { name, value: self.unary()? });
+        }
+        let start = self.span();
+        let pipeline = self.parenthesized_pipeline()?;
+        let body = Expr { kind: ExprKind::Pipe(Box::new(pipeline)), span: self.since(start) };
+        Ok(OperatorKind::Partition { parameters, by, scope: None, body: Box::new(body) })
     }
 
     /// `a.b`: a bracket behind it is the operator's.

@@ -1,6 +1,6 @@
 //! Sources with a syntax of their own: `datatable`, `externaldata`, `typeof`, entity groups.
 
-use super::{NO_PARTNER, P, Parser};
+use super::{P, Parser};
 use crate::ast::{ColumnDeclaration, ExprKind};
 use crate::lexer::TokenKind;
 
@@ -56,16 +56,15 @@ impl Parser<'_> {
         Ok(ExprKind::TypeOf(ty))
     }
 
-    /// `entity_group [ ... ]`: kept by name, refused by the binder.
+    /// `entity_group [ ... ]`.
     pub(super) fn entity_group(&mut self) -> P<ExprKind> {
         self.bump();
-        let partner = self.partner[self.index];
-        if partner == NO_PARTNER {
-            self.bump();
-            return Err(self.expected("']'"));
-        }
-        self.index = partner as usize;
-        self.bump();
-        Ok(ExprKind::OtherSource { what: "entity_group".into() })
+        self.expect(TokenKind::OpenBracket)?;
+        let entities = self.nested(|parser| {
+            let entities = parser.comma_list(Self::postfix)?;
+            parser.expect(TokenKind::CloseBracket)?;
+            Ok(entities)
+        })?;
+        Ok(ExprKind::EntityGroup(entities))
     }
 }

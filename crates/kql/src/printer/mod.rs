@@ -347,7 +347,12 @@ impl Printer {
             }
             ExprKind::OtherSource { what } => {
                 self.push(what);
-                self.push(if what == "entity_group" { " []" } else { " ()" });
+                self.push(" ()");
+            }
+            ExprKind::EntityGroup(entities) => {
+                self.push("entity_group [");
+                self.list(entities, |printer, entity| printer.expression(entity, UNARY));
+                self.push("]");
             }
             ExprKind::Lambda(lambda) => self.lambda(lambda),
             ExprKind::TypeOf(ty) => self.push(&format!("typeof({})", ty.name())),

@@ -17,9 +17,9 @@ use crate::bound::{BExpr, BExprKind, NeedKey, RelOp};
 /// Expressions and relations made for checking only; beyond that bodies are bound when they are called.
 const MAX_CHECKED_NODES: usize = 200_000;
 /// Needs of checked bodies have keys of their own, so that those of the query stay the same in every pass.
-const FIRST_CHECKED_NEED: u32 = 1 << 31;
+const FIRST_CHECKED_NEED: u64 = 1 << 62;
 /// The value of a parameter that is not known.
-const UNKNOWN_VALUE: NeedKey = NeedKey(u32::MAX);
+const UNKNOWN_VALUE: NeedKey = NeedKey(u64::MAX);
 /// What may be no mistake, or none of a body that nobody calls.
 const TOLERATED: &[&str] = &[diagnostic::GENERAL, diagnostic::NOT_SERVED, diagnostic::ROW_SCOPE];
 

@@ -79,6 +79,9 @@ impl Binder<'_> {
                 self.fail(diagnostic::SYNTAX, expr.span, "'*' is not expected here: a scalar expression is")
             }
             ExprKind::Lambda(_) => self.fail(diagnostic::GENERAL, expr.span, "a function cannot be used as a value"),
+            ExprKind::EntityGroup(_) => {
+                self.fail(diagnostic::GENERAL, expr.span, "an entity group is for 'macro-expand' only")
+            }
             ExprKind::TypeOf(_) | ExprKind::TypeOfSchema(_) => {
                 self.fail(diagnostic::GENERAL, expr.span, "typeof() is not expected here: a scalar expression is")
             }
@@ -154,7 +157,7 @@ impl Binder<'_> {
             Some(Binding::Pattern(_)) => {
                 self.fail(diagnostic::ARGUMENT_COUNT, name.span, format!("pattern '{}' needs its arguments", name.text))
             }
-            None => self.unresolved_scalar(name, row),
+            Some(Binding::EntityGroup(_) | Binding::Entity(..)) | None => self.unresolved_scalar(name, row),
         }
     }
 

@@ -46,6 +46,9 @@ impl Binder<'_> {
             self.check_function(&function, name.span);
             return Ok(Binding::Function(function));
         }
+        if let ExprKind::EntityGroup(entities) = &value.kind {
+            return Ok(Binding::EntityGroup(Rc::new(entities.clone())));
+        }
         if self.is_tabular(value) {
             let tabular = self.single_table(value)?;
             return Ok(Binding::Table(tabular.rel));

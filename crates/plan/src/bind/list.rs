@@ -66,7 +66,7 @@ impl Binder<'_> {
         }
         if waiting {
             // The list is not known yet; the expression's type is.
-            let key = crate::bound::NeedKey(u32::MAX);
+            let key = crate::bound::NeedKey(u64::MAX);
             return Ok(BExpr { kind: BExprKind::Needed(key), ty: KqlType::Bool });
         }
         Ok(BExpr { kind: BExprKind::InList { op, operand: Box::new(operand), items }, ty: KqlType::Bool })

@@ -2,16 +2,36 @@
 
 use std::sync::Arc;
 
-use tidewater_kql::ast::{Expr, NamedExpr, Operator, OperatorKind};
+use tidewater_functions::find_scalar;
+use tidewater_kql::ast::{BinaryOp, Expr, NamedExpr, Operator, OperatorKind};
 use tidewater_kql::{KqlType, Span, diagnostic};
 
 use crate::bind::conversion::widest;
-use crate::bind::names::NameTable;
+use crate::bind::names::{NameTable, Wanted};
 use crate::bind::project::{Item, explicit};
 use crate::bind::range::is_positive;
-use crate::bind::row::Row;
+use crate::bind::row::{Aggregates, Row};
 use crate::bind::{Binder, Bound, Stopped};
-use crate::bound::{BExpr, BExprKind, BoundAggregate, Constant, MakeSeries, Rel, RelOp, Value};
+use crate::bound::{BExpr, BExprKind, BoundColumn, Constant, MakeSeries, Rel, RelOp, ScalarRow, Value};
+
+/// Axis, bounds and step, of types that go together.
+struct BinnedAxis {
+    axis: BExpr,
+    from: Option<Constant>,
+    to: Option<Constant>,
+    step: Constant,
+    in_range: bool,
+}
+
+/// What the series are made of.
+struct SeriesParts {
+    keys: Vec<Item>,
+    /// Each value over its aggregates, and that of missing bins.
+    series: Vec<(Item, Aggregates, Constant)>,
+    nonempty: bool,
+    axis_name: Wanted,
+    axis_span: Span,
+}
 
 impl Binder<'_> {
     /// Keys, one dynamic per aggregate, then the axis.
@@ -37,38 +57,90 @@ impl Binder<'_> {
         let Some(axis_item) = axis_item.pop() else { return Err(Stopped) };
         let (axis_expr, from, to, step) =
             self.series_axis(axis_item.expr, from, to, (step, step_span), axis.value.span)?;
-        // Names: keys, aggregates, axis share one scope.
-        let mut wanted: Vec<Item> = keys;
-        let key_count = wanted.len();
-        let key_exprs: Vec<BExpr> = wanted.iter().map(|key| key.expr.clone()).collect();
-        let mut bound_aggregates = Vec::with_capacity(series.len());
-        for (item, aggregate, default) in series {
-            wanted.push(item);
-            bound_aggregates.push((aggregate, default));
+        let binned = BinnedAxis { axis: axis_expr, from, to, step, in_range: in_range.is_some() };
+        let series = SeriesParts { keys, series, nonempty, axis_name: axis_item.wanted, axis_span: axis.value.span };
+        self.made_series(input, series, binned, span)
+    }
+
+    /// Bins are groups; their values are gathered into arrays.
+    fn made_series(&mut self, input: &Arc<Rel>, parts: SeriesParts, binned: BinnedAxis, span: Span) -> Bound<Arc<Rel>> {
+        let BinnedAxis { axis, from, to, step, in_range } = binned;
+        let mut rows = input.clone();
+        for (bound, op) in
+            [(&from, BinaryOp::GreaterOrEqual), (&to, if in_range { BinaryOp::LessOrEqual } else { BinaryOp::Less })]
+        {
+            if let Some(bound) = bound {
+                let (left, right) = (Box::new(axis.clone()), Box::new(BExpr::constant(bound.clone())));
+                let kind = BExprKind::Binary { op, left, right };
+                rows = self.filtered(&rows, BExpr { kind, ty: KqlType::Bool }, span)?;
+            }
         }
-        wanted.push(Item { expr: axis_expr.clone(), wanted: axis_item.wanted, span: axis.value.span });
+        if from.is_none() && to.is_none() {
+            let is_null = BExpr { kind: BExprKind::IsNull(Box::new(axis.clone())), ty: KqlType::Bool };
+            let there = BExpr { kind: BExprKind::Not(Box::new(is_null)), ty: KqlType::Bool };
+            rows = self.filtered(&rows, there, span)?;
+        }
+        let size = BExpr::constant(step.clone());
+        let bin = match &from {
+            Some(from) if !in_range => {
+                self.bin_call("bin_at", vec![axis, size, BExpr::constant(from.clone())], span)?
+            }
+            _ => self.bin_call("bin", vec![axis, size], span)?,
+        };
+        let bin_column = self.fresh_column("", bin.ty);
+        let key_columns: Vec<BoundColumn> = parts.keys.iter().map(|key| self.fresh_column("", key.expr.ty)).collect();
+        let mut columns: Vec<BoundColumn> = key_columns.iter().chain([&bin_column]).cloned().collect();
+        let group_keys = parts.keys.iter().map(|key| key.expr.clone()).chain([bin]).collect();
+        let mut aggregates = Vec::new();
+        let mut values = Vec::with_capacity(parts.series.len());
+        let mut wanted: Vec<Item> = parts
+            .keys
+            .into_iter()
+            .zip(&key_columns)
+            .map(|(key, column)| Item { expr: BExpr::column(column), ..key })
+            .collect();
+        for (item, found, default) in parts.series {
+            for (aggregate, ids) in found.found {
+                let types = aggregate.outputs();
+                columns.extend(ids.into_iter().zip(types).map(|(id, ty)| BoundColumn { id, name: String::new(), ty }));
+                aggregates.push(aggregate);
+            }
+            values.push((item.expr.clone(), default));
+            wanted.push(item);
+        }
+        wanted.push(Item { wanted: parts.axis_name, expr: BExpr::column(&bin_column), span: parts.axis_span });
+        // Names: keys, aggregates, axis share one scope.
         let table = NameTable::expecting(explicit(&wanted));
         let named = self.named(wanted, table, |name| input.column(name).is_some())?;
-        let columns = named
+        let results = named
             .into_iter()
             .enumerate()
             .map(|(position, (name, expr))| {
-                let ty = if position < key_count { expr.ty } else { KqlType::Dynamic };
+                let ty = if position < key_columns.len() { expr.ty } else { KqlType::Dynamic };
                 self.fresh_column(name, ty)
             })
             .collect();
+        let grouped = self.rel(RelOp::Aggregate { input: rows, keys: group_keys, aggregates }, columns, span)?;
         let made = MakeSeries {
-            input: input.clone(),
-            keys: key_exprs,
-            aggregates: bound_aggregates,
-            axis: axis_expr,
+            input: grouped,
+            keys: key_columns.iter().map(BExpr::column).collect(),
+            values,
+            bin: BExpr::column(&bin_column),
             from,
             to,
             step,
-            in_range: in_range.is_some(),
-            nonempty,
+            in_range,
+            nonempty: parts.nonempty,
         };
-        self.rel(RelOp::MakeSeries(Box::new(made)), columns, span)
+        self.rel(RelOp::MakeSeries(Box::new(made)), results, span)
+    }
+
+    fn bin_call(&mut self, name: &'static str, args: Vec<BExpr>, span: Span) -> Bound<BExpr> {
+        let ty = args.first().map_or(KqlType::Long, |arg| arg.ty);
+        match find_scalar(name) {
+            Some(row) => Ok(BExpr { kind: BExprKind::Call { row: ScalarRow(row), args }, ty }),
+            None => self.not_served(span, format!("{name}()")),
+        }
     }
 
     /// Each aggregate with the value of its missing bins.
@@ -76,7 +148,7 @@ impl Binder<'_> {
         &mut self,
         input: &Arc<Rel>,
         aggregates: &[(NamedExpr, Option<Expr>)],
-    ) -> Bound<Vec<(Item, BoundAggregate, Constant)>> {
+    ) -> Bound<Vec<(Item, Aggregates, Constant)>> {
         let mut series = Vec::with_capacity(aggregates.len());
         let mut failed = false;
         for (item, default) in aggregates {
@@ -93,20 +165,8 @@ impl Binder<'_> {
         input: &Arc<Rel>,
         item: &NamedExpr,
         default: Option<&Expr>,
-    ) -> Bound<(Item, BoundAggregate, Constant)> {
-        let (bound, mut found) = self.one_aggregate(input, item)?;
-        let only = found.found.pop();
-        let (Some((aggregate, ids)), true) = (only, found.found.is_empty()) else {
-            return self.fail(
-                diagnostic::AGGREGATE_MISPLACED,
-                item.value.span,
-                "'make-series' takes aggregate functions",
-            );
-        };
-        let is_bare = matches!(bound.expr.kind, BExprKind::Column(id) if ids == [id]);
-        if !is_bare || !matches!(aggregate, BoundAggregate::Function { .. }) {
-            return self.not_served(item.value.span, "an expression around an aggregate in 'make-series'");
-        }
+    ) -> Bound<(Item, Aggregates, Constant)> {
+        let (bound, found) = self.one_aggregate(input, item)?;
         let ty = bound.expr.ty;
         let default = match default {
             Some(default) => {
@@ -123,7 +183,7 @@ impl Binder<'_> {
                 _ => Constant::null(ty),
             },
         };
-        Ok((bound, aggregate, default))
+        Ok((bound, found, default))
     }
 
     /// A default may be of another number type than the aggregate: `default = real(null)` of a count.
@@ -177,7 +237,7 @@ impl Binder<'_> {
         let (ty, step_ty) = match axis.ty {
             KqlType::DateTime => (KqlType::DateTime, KqlType::TimeSpan),
             KqlType::TimeSpan => (KqlType::TimeSpan, KqlType::TimeSpan),
-            ty if ty.is_numeric() => {
+            ty if ty.is_numeric() && ty != KqlType::Decimal => {
                 let mut wide = widest(ty, KqlType::Long).unwrap_or(ty);
                 for bound in [from.as_ref().map(|(from, _)| from.ty), to.as_ref().map(|(to, _)| to.ty), Some(step.ty)] {
                     wide = bound.and_then(|ty| widest(wide, ty)).unwrap_or(wide);

@@ -23,12 +23,14 @@ mod hints;
 mod join;
 mod let_;
 mod list;
+mod macro_expand;
 mod make_series;
 mod mv_expand;
 mod names;
 mod operator;
 mod options;
 mod parse;
+mod partition;
 mod partitioned;
 mod path;
 mod pattern;
@@ -36,6 +38,7 @@ mod pipeline;
 mod project;
 mod project_names;
 mod range;
+mod reduce;
 mod render;
 mod restrict;
 mod row;
@@ -47,6 +50,7 @@ mod source;
 mod statement;
 mod summarize;
 mod top_nested;
+mod top_nested_others;
 mod tuple;
 mod union;
 mod window;
@@ -127,7 +131,7 @@ pub(crate) struct Binder<'a> {
     known: &'a HashMap<NeedKey, Known>,
     pub diagnostics: Vec<Diagnostic>,
     needs: Vec<Need>,
-    next_need: u32,
+    next_need: u64,
     next_column: u32,
     next_shared: u32,
     pub frames: Vec<Frame>,
@@ -141,6 +145,8 @@ pub(crate) struct Binder<'a> {
     /// Inside the text of a stored function, where spans mean nothing to the caller: the call and the function's name.
     pub foreign: Option<(Span, String)>,
     expression_depth: usize,
+    /// What the subqueries being bound (`partition`, `mv-apply`) run over, outermost first.
+    subquery_sources: Vec<Arc<Rel>>,
     /// The functions being expanded, outermost first.
     pub calls: Vec<Rc<FunctionDef>>,
     /// Stored functions read so far, by database and name; `Err` says why the text cannot be.
@@ -180,6 +186,7 @@ impl<'a> Binder<'a> {
             result_options: Vec::new(),
             foreign: None,
             expression_depth: 0,
+            subquery_sources: Vec::new(),
             calls: Vec::new(),
             stored: HashMap::new(),
             nodes: 0,
@@ -293,6 +300,13 @@ impl<'a> Binder<'a> {
     pub fn need(&mut self, key: NeedKey, rel: &Arc<Rel>, what: NeedWhat) -> Option<Known> {
         if let Some(known) = self.known.get(&key) {
             return Some(known.clone());
+        }
+        // Inside a subquery there is a value per group of rows, but what is needed is computed once.
+        let is_contextual = |source: &Arc<Rel>| partitioned::reads(rel, source);
+        if what != NeedWhat::BagColumns && self.subquery_sources.iter().any(is_contextual) {
+            let what = "a value of the rows of 'mv-apply' or 'partition' as a whole inside their own subquery";
+            self.report(Diagnostic::not_served(Span::default(), what));
+            return None;
         }
         // A relation that itself waits for a value cannot run yet: it is asked for in a later pass.
         if !waits(rel) && !self.needs.iter().any(|need| need.key == key) {
@@ -410,12 +424,9 @@ pub(crate) fn expressions(op: &RelOp) -> Vec<&BExpr> {
         RelOp::MvExpand { items, .. } => items.iter().map(|item| &item.value).collect(),
         RelOp::Parse { source, .. } | RelOp::ParseKv { source, .. } => vec![source],
         RelOp::Window { functions, .. } => functions.iter().flat_map(window_operands).collect(),
-        RelOp::MakeSeries(series) => series
-            .keys
-            .iter()
-            .chain(series.aggregates.iter().flat_map(|(aggregate, _)| aggregate_operands(aggregate)))
-            .chain([&series.axis])
-            .collect(),
+        RelOp::MakeSeries(series) => {
+            series.keys.iter().chain(series.values.iter().map(|(value, _)| value)).chain([&series.bin]).collect()
+        }
         RelOp::Stage(stage) => stage.groups.iter().chain(&stage.args).collect(),
     }
 }

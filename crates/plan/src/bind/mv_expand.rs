@@ -8,7 +8,6 @@ use tidewater_kql::{KqlType, Span, diagnostic};
 use crate::bind::names::{DuplicateName, NameTable, Wanted};
 use crate::bind::partitioned::{Partition, is_row_wise};
 use crate::bind::row::Row;
-use crate::bind::source::Tabular;
 use crate::bind::{Binder, Bound, Stopped};
 use crate::bound::{BExpr, BoundColumn, ColumnId, Constant, JoinKind, MvExpandItem, Rel, RelOp, WindowFunction};
 
@@ -135,19 +134,18 @@ impl Binder<'_> {
         let source = self.columns_only(&visible, &visible.columns, span)?;
         // The elements stand in the order of their array, so window functions may be used on them.
         let source = Arc::new(Rel { is_serialized: true, ..(*source).clone() });
-        let body = self.operators(Tabular::of(source), &on.operators)?;
-        self.not_branched(&body, span)?;
+        let body = self.subquery(&visible, source, &on.operators, span)?;
         // Columns that are expanded in place come from the body only.
         let kept: Vec<BoundColumn> =
             base.columns.iter().filter(|column| !expansion.in_place.contains(&column.id)).cloned().collect();
         let named: Vec<(String, BExpr)> =
-            body.rel.columns.iter().map(|column| (column.name.clone(), BExpr::column(column))).collect();
-        if is_row_wise(&body.rel, &visible) {
+            body.columns.iter().map(|column| (column.name.clone(), BExpr::column(column))).collect();
+        if is_row_wise(&body, &visible) {
             let carry: Vec<BoundColumn> =
                 kept.iter().map(|column| self.fresh_column(&column.name, column.ty)).collect();
             let inner = self.beside_visible(&visible, &expansion.rel, &kept, &carry, span)?;
-            let partition = Partition { source: visible, inner, carry, groups: None };
-            let (rel, carried) = self.partitioned(&body.rel, &partition, span)?;
+            let partition = Partition::new(visible, inner, carry, None);
+            let (rel, carried) = self.partitioned(&body, partition, span)?;
             return self.extended(rel, &carried, named, span);
         }
         let numbered = self.numbered(input, span)?;
@@ -164,8 +162,8 @@ impl Binder<'_> {
         let (left_number, left_columns) = split_number(&left)?;
         let (group, _) = split_number(&groups)?;
         let groups = Some(self.columns_only(&groups, &[group], span)?);
-        let partition = Partition { source: visible, inner, carry, groups };
-        let (rel, carried) = self.partitioned(&body.rel, &partition, span)?;
+        let partition = Partition::new(visible, inner, carry, groups);
+        let (rel, carried) = self.partitioned(&body, partition, span)?;
         let keys = vec![(BExpr::column(&left_number), BExpr::column(&carried[0]))];
         let joined = self.join_rel(JoinKind::Inner, left, rel, keys, span)?;
         let kept: Vec<BoundColumn> =

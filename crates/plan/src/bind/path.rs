@@ -1,11 +1,12 @@
 //! Access to properties and elements: `d.a`, `d['a']`, `d[0]`, `d[i]`. Source: dynamic page.
 
-use tidewater_kql::ast::{Expr, ExprKind};
+use tidewater_kql::ast::{Expr, ExprKind, Name};
 use tidewater_kql::{KqlType, diagnostic};
 
 use crate::bind::row::Row;
+use crate::bind::scope::Binding;
 use crate::bind::{Binder, Bound};
-use crate::bound::{BExpr, BExprKind, PathStep, Value};
+use crate::bound::{BExpr, BExprKind, Constant, PathStep, Value};
 
 impl Binder<'_> {
     /// A whole chain of accesses as one path node.
@@ -20,6 +21,9 @@ impl Binder<'_> {
             && matches!(name.text.as_str(), "database" | "cluster" | "table" | "external_table" | "materialized_view")
         {
             return self.scalar_expected(expr.span);
+        }
+        if let Some(value) = self.entity_property(base, &mut links)? {
+            return Ok(value);
         }
         let bound = match self.step_column(base, &mut links, row)? {
             Some(column) => column,
@@ -42,6 +46,27 @@ impl Binder<'_> {
             }
         }
         Ok(BExpr { kind: BExprKind::Path { base: Box::new(bound), steps }, ty: KqlType::Dynamic })
+    }
+
+    /// `X.$current_database` and its like in `macro-expand`. Source: macro-expand-operator page.
+    fn entity_property(&mut self, base: &Expr, links: &mut Vec<&Expr>) -> Bound<Option<BExpr>> {
+        let ExprKind::Name(name) = &base.kind else { return Ok(None) };
+        let (Some(Binding::Entity(entity, env)), [link]) = (self.lookup(&name.text), links.as_slice()) else {
+            return Ok(None);
+        };
+        let ExprKind::Member { name: property, .. } = &link.kind else { return Ok(None) };
+        match property.text.as_str() {
+            "$current_database" => {
+                let database = self.inside_entity(env, |binder| binder.database_of(&entity))?;
+                Ok(Some(BExpr::constant(Constant::string(database))))
+            }
+            "$current_cluster_endpoint" => {
+                let name = Name { text: "current_cluster_endpoint".into(), span: property.span };
+                let kind = ExprKind::Call { base: None, name, arguments: Vec::new() };
+                Ok(Some(self.expr(&Expr { kind, span: property.span }, &mut Row::none())?))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// `s1.x` in a `scan`: the column of a step. Takes the link that names the column.

@@ -51,7 +51,9 @@ impl Binder<'_> {
             OperatorKind::Evaluate { plugin, arguments, schema, .. } => {
                 self.evaluate_operator(None, plugin, arguments, schema.as_deref(), span)
             }
-            OperatorKind::MacroExpand { .. } => self.not_served(span, "'macro-expand'"),
+            OperatorKind::MacroExpand { parameters, group, name, statements } => {
+                self.macro_expand_operator(parameters, group, name.as_ref(), statements, span)
+            }
             OperatorKind::Graph { operator } => self.not_served(span, format!("'{}'", operator.text)),
             OperatorKind::Error => Err(self.syntax_error(span)),
             _ => self.fail(diagnostic::GENERAL, span, "this operator needs a table before it: T | ..."),
@@ -104,8 +106,10 @@ impl Binder<'_> {
                 self.mv_expand_operator(input, parameters, items, limit.as_ref(), span)?
             }
             OperatorKind::MvApply { parameters, items, limit, id, on } => {
+                // The identity of the operator in traces: it changes no row.
                 if let Some(id) = id {
-                    return self.not_served(id.span, "'id' of 'mv-apply'");
+                    let bound = self.expr(id, &mut Row::none())?;
+                    self.constant(&bound, id.span, "'id' of 'mv-apply'")?;
                 }
                 self.mv_apply_operator(input, parameters, items, limit.as_ref(), on, span)?
             }
@@ -148,8 +152,10 @@ impl Binder<'_> {
             OperatorKind::AssertSchema(columns) => self.assert_schema(input, columns, span)?,
             OperatorKind::ExecuteAndCache => input.clone(),
             OperatorKind::Scan { .. } => self.scan_operator(input, operator)?,
-            OperatorKind::Reduce { .. } => return self.not_served(span, "'reduce'"),
-            OperatorKind::MacroExpand { .. } => return self.not_served(span, "'macro-expand'"),
+            OperatorKind::Reduce { parameters, by, with } => self.reduce_operator(input, parameters, by, with, span)?,
+            OperatorKind::MacroExpand { .. } => {
+                return self.fail(diagnostic::GENERAL, span, "'macro-expand' takes no input");
+            }
             OperatorKind::Graph { operator } => return self.not_served(span, format!("'{}'", operator.text)),
             OperatorKind::Print(_) => return self.fail(diagnostic::GENERAL, span, "'print' takes no input"),
             OperatorKind::Range { .. } => return self.fail(diagnostic::GENERAL, span, "'range' takes no input"),

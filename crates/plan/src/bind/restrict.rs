@@ -181,7 +181,14 @@ impl Binder<'_> {
         match binding {
             Binding::Table(_) | Binding::Pattern(_) => true,
             Binding::Function(function) => self.is_tabular_function(function),
-            Binding::Scalar(_) | Binding::Failed => false,
+            Binding::Entity(entity, env) => {
+                let (entity, env) = (entity.clone(), *env);
+                let outer = std::mem::replace(&mut self.env, env);
+                let result = self.is_tabular(&entity);
+                self.env = outer;
+                result
+            }
+            Binding::Scalar(_) | Binding::EntityGroup(_) | Binding::Failed => false,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidewater_kql::ast::{Lambda, PatternDefinition};
+use tidewater_kql::ast::{Expr, Lambda, PatternDefinition};
 
 use crate::bind::Binder;
 use crate::bind::restrict::Restriction;
@@ -24,6 +24,10 @@ pub(crate) enum Binding {
     Function(Rc<FunctionDef>),
     /// `declare pattern`.
     Pattern(Rc<PatternDef>),
+    /// `entity_group [...]`.
+    EntityGroup(Rc<Vec<Expr>>),
+    /// What stands for an entity in `macro-expand`: the entity, and where its own names are looked up.
+    Entity(Rc<Expr>, Env),
     /// Its definition failed and has been reported.
     Failed,
 }

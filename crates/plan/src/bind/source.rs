@@ -98,7 +98,8 @@ impl Binder<'_> {
         match self.binding_for(name, body) {
             Some(Binding::Table(_)) => true,
             Some(Binding::Function(function)) => self.peek_function(&function, depth + 1),
-            Some(Binding::Scalar(_) | Binding::Pattern(_) | Binding::Failed) => false,
+            Some(Binding::Entity(entity, _)) => self.peek(&entity, body, depth + 1),
+            Some(Binding::Scalar(_) | Binding::Pattern(_) | Binding::EntityGroup(_) | Binding::Failed) => false,
             None => {
                 let database = body.map_or_else(|| self.database.clone(), |function| function.database.clone());
                 if let Ok(Some(function)) = self.attempt(|binder| binder.stored_function(&database, name)) {
@@ -144,6 +145,10 @@ impl Binder<'_> {
     fn is_database_path(&mut self, base: &Expr) -> bool {
         match &base.kind {
             ExprKind::Call { name, .. } => matches!(name.text.as_str(), "database" | "cluster"),
+            ExprKind::Name(name) => match self.lookup(&name.text) {
+                Some(Binding::Entity(entity, _)) => self.is_database_path(&entity),
+                _ => false,
+            },
             ExprKind::Member { base, .. } => self.is_database_path(base),
             _ => false,
         }
@@ -201,6 +206,9 @@ impl Binder<'_> {
             }
             ExprKind::ExternalData { .. } => self.not_served(expr.span, "'externaldata'"),
             ExprKind::OtherSource { what } => self.not_served(expr.span, format!("'{what}'")),
+            ExprKind::EntityGroup(_) => {
+                self.fail(diagnostic::GENERAL, expr.span, "an entity group is for 'macro-expand' only")
+            }
             ExprKind::Wildcard(name) => {
                 let message = format!("'{}': a wildcard is allowed in 'union' only", name.text);
                 self.fail(diagnostic::GENERAL, expr.span, message)
@@ -221,6 +229,11 @@ impl Binder<'_> {
             Some(Binding::Function(function)) => self.table_of_call(&function, &[], name.span),
             Some(Binding::Scalar(_)) => self.table_expected(name.span),
             Some(Binding::Failed) => Err(Stopped),
+            Some(Binding::Entity(entity, env)) => self.inside_entity(env, |binder| binder.tabular(&entity)),
+            Some(Binding::EntityGroup(_)) => {
+                let message = format!("'{}' is an entity group: 'macro-expand' takes it", name.text);
+                self.fail(diagnostic::GENERAL, name.span, message)
+            }
             Some(Binding::Pattern(_)) => {
                 self.fail(diagnostic::ARGUMENT_COUNT, name.span, format!("pattern '{}' needs its arguments", name.text))
             }
@@ -369,6 +382,11 @@ impl Binder<'_> {
                     }
                 }
             }
+            ExprKind::Name(name) => match self.lookup(&name.text) {
+                Some(Binding::Entity(entity, env)) => self.inside_entity(env, |binder| binder.database_of(&entity)),
+                Some(Binding::Failed) => Err(Stopped),
+                _ => self.database_expected(expr.span),
+            },
             _ => self.database_expected(expr.span),
         }
     }
@@ -379,6 +397,11 @@ impl Binder<'_> {
 
     /// Only this server itself can be meant: `cluster(".")`, `cluster("localhost...")`.
     pub fn own_cluster(&mut self, expr: &Expr) -> Bound<()> {
+        if let ExprKind::Name(name) = &expr.kind
+            && let Some(Binding::Entity(entity, env)) = self.lookup(&name.text)
+        {
+            return self.inside_entity(env, |binder| binder.own_cluster(&entity));
+        }
         let ExprKind::Call { base: None, name, arguments } = &expr.kind else {
             return self.fail(diagnostic::GENERAL, expr.span, "cluster(\"name\") is expected before database()");
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidewater_functions::find_aggregate;
-use tidewater_kql::ast::{ExprKind, Name, NamedExpr, Property};
+use tidewater_kql::ast::{Argument, Expr, ExprKind, Name, NamedExpr, Property};
 use tidewater_kql::{KqlType, Span, diagnostic};
 
 use crate::bind::names::{NameTable, Wanted};
@@ -22,11 +22,22 @@ impl Binder<'_> {
         by: &[NamedExpr],
         span: Span,
     ) -> Bound<Arc<Rel>> {
-        if let Some(bin) = parameters.iter().find(|parameter| parameter.name.text == "bin") {
-            return self.not_served(bin.name.span, "'bin=' after the keys of 'summarize'");
-        }
         self.check_hints("summarize", parameters, &[&input.columns])?;
-        let keys = self.keys(input, by, "a key of 'summarize'");
+        let keys = match parameters.iter().find(|parameter| parameter.name.text == "bin") {
+            None => self.keys(input, by, "a key of 'summarize'"),
+            // The old way to give the size of a bin: `by t bin=1h` is `by bin(t, 1h)`.
+            Some(size) => match by {
+                [key] => {
+                    let name = Name { text: "bin".into(), span: size.name.span };
+                    let argument = |value: &Expr| Argument { name: None, value: value.clone() };
+                    let arguments = vec![argument(&key.value), argument(&size.value)];
+                    let kind = ExprKind::Call { base: None, name, arguments };
+                    let value = Expr { kind, span: key.value.span };
+                    self.keys(input, &[NamedExpr { value, ..key.clone() }], "a key of 'summarize'")
+                }
+                _ => self.not_served(size.name.span, "'bin=' after several keys of 'summarize'"),
+            },
+        };
         let mut row = Row::with_aggregates(&input.columns);
         if let (Some(found), Ok(keys)) = (row.aggregates.as_mut(), &keys) {
             found.keys = bare_columns(keys);

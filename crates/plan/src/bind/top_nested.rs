@@ -17,13 +17,13 @@ use crate::bound::{BExpr, BoundColumn, JoinKind, Rel, RelOp, SortKey};
 impl Binder<'_> {
     /// Columns: key and aggregated value of each level in turn.
     pub fn top_nested(&mut self, input: &Arc<Rel>, levels: &[TopNestedLevel], span: Span) -> Bound<Arc<Rel>> {
+        if levels.iter().any(|level| level.others.is_some()) {
+            return self.top_nested_with_others(input, levels, span);
+        }
         let shared = self.fresh_shared();
         let mut kept: Option<(Arc<Rel>, Vec<BoundColumn>)> = None;
         let mut outputs: Vec<Item> = Vec::new();
-        for (depth, level) in levels.iter().enumerate() {
-            if let Some(others) = &level.others {
-                return self.not_served(others.span, "'with others' of 'top-nested'");
-            }
+        for depth in 0..levels.len() {
             let source = self.reading(shared, input, span)?;
             let (rel, keys) = self.nested_level(&source, &levels[..=depth], kept.take(), &mut outputs, span)?;
             kept = Some((rel, keys));
@@ -88,16 +88,25 @@ impl Binder<'_> {
             rel = self.rel(RelOp::PartitionTop { input: rel, partition, keys, fetch }, columns, span)?;
         }
         let Some(key) = key_columns.last() else { return Err(Stopped) };
-        let key_name = self.wanted(&level.of, &row);
-        let value_name = match level.by.names.first() {
-            Some(name) => Wanted::Explicit(name.text.clone()),
-            None => {
-                let column = self.result_name(&level.of.value, &row).unwrap_or_default();
-                Wanted::Automatic(format!("aggregated_{column}"))
-            }
-        };
+        let (key_name, value_name) = self.level_names(level, &row);
         outputs.push(Item { wanted: key_name, expr: BExpr::column(key), span: level.of.value.span });
         outputs.push(Item { wanted: value_name, expr: BExpr::column(&value), span: level.by.value.span });
         Ok((rel, key_columns))
+    }
+
+    /// What the columns of a level want to be called.
+    pub fn level_names(&self, level: &TopNestedLevel, row: &Row<'_>) -> (Wanted, Wanted) {
+        let key = self.wanted(&level.of, row);
+        let value = match level.by.names.first() {
+            Some(name) => Wanted::Explicit(name.text.clone()),
+            None => {
+                let column = match &key {
+                    Wanted::Explicit(name) | Wanted::Automatic(name) => name.clone(),
+                    Wanted::Nameless => String::new(),
+                };
+                Wanted::Automatic(format!("aggregated_{column}"))
+            }
+        };
+        (key, value)
     }
 }

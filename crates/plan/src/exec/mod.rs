@@ -16,6 +16,7 @@ pub mod parse;
 pub mod parse_kv;
 pub mod plain;
 pub mod range;
+pub mod reduce;
 pub mod sample;
 pub mod scan;
 pub mod scan_program;

@@ -113,8 +113,9 @@ struct Made {
     /// Per group: batch and row of each point that has one.
     points: Vec<HashMap<u32, (u32, u32)>>,
     cells: Vec<Vec<Cells>>,
-    axis: Vec<u8>,
-    count: usize,
+    /// Per group: the first point and how many there are.
+    extents: Vec<(Point, usize)>,
+    longest: usize,
     next: usize,
 }
 
@@ -148,8 +149,9 @@ impl StageRun for Run {
             Some(values) => values.len(),
             None => usize::from(self.rows > 0 || self.series.nonempty),
         };
-        let (first, count) = self.extent()?;
-        if groups == 0 || count == 0 {
+        let extents = self.extents(groups)?;
+        let longest = extents.iter().map(|(_, count)| *count).max().unwrap_or(0);
+        if longest == 0 {
             return Ok(());
         }
         let mut points: Vec<HashMap<u32, (u32, u32)>> = vec![HashMap::new(); groups];
@@ -157,6 +159,7 @@ impl StageRun for Run {
         for (batch, values) in self.values.iter().enumerate() {
             let length = values.first().map_or(self.bins.len(), |array| array.len());
             for (row, (group, point)) in rows.by_ref().take(length).enumerate() {
+                let (first, count) = extents[*group as usize];
                 if let Some(position) = self.position(first, *point, count) {
                     points[*group as usize].insert(position, (batch as u32, row as u32));
                 }
@@ -174,15 +177,14 @@ impl StageRun for Run {
             Some(values) => values.emit(EmitTo::All)?,
             None => Vec::new(),
         };
-        let axis = self.axis(first, count)?;
-        self.made = Some(Made { keys, points, cells, axis, count, next: 0 });
+        self.made = Some(Made { keys, points, cells, extents, longest, next: 0 });
         Ok(())
     }
 
     fn take(&mut self) -> Result<Option<Output>> {
         let Some(made) = &mut self.made else { return Ok(None) };
         // Long series make few rows a batch.
-        let each = (self.batch_rows * 16 / made.count.max(1)).clamp(1, self.batch_rows);
+        let each = (self.batch_rows * 16 / made.longest.max(1)).clamp(1, self.batch_rows);
         let end = (made.next + each).min(made.points.len());
         if made.next == end {
             return Ok(None);
@@ -193,10 +195,10 @@ impl StageRun for Run {
         for (position, (_, ty, default)) in self.series.aggregates.iter().enumerate() {
             let default = Cells::new(&ColumnarValue::Scalar(default.to_scalar()), *ty)?;
             let mut lists = StringViewBuilder::new();
-            for points in &made.points[from..end] {
+            for (points, (_, count)) in made.points[from..end].iter().zip(&made.extents[from..end]) {
                 text.clear();
                 text.push(b'[');
-                for point in 0..made.count as u32 {
+                for point in 0..*count as u32 {
                     if point > 0 {
                         text.push(b',');
                     }
@@ -213,23 +215,41 @@ impl StageRun for Run {
             columns.push(Arc::new(lists.finish()));
         }
         let mut axis = StringViewBuilder::new();
-        let text = as_text(&made.axis)?;
-        (from..end).for_each(|_| axis.append_value(text));
+        let mut known: Option<((Point, usize), Vec<u8>)> = None;
+        for (first, count) in &made.extents[from..end] {
+            let text = match known.take() {
+                Some((extent, text)) if extent == (*first, *count) => text,
+                _ => self.series.points(*first, *count)?,
+            };
+            axis.append_value(as_text(&text)?);
+            known = Some(((*first, *count), text));
+        }
         columns.push(Arc::new(axis.finish()));
         Ok(Some(Output { columns, rows: end - from }))
     }
 }
 
 impl Run {
-    /// The first point and how many there are.
-    fn extent(&self) -> Result<(Point, usize)> {
-        let bins = || self.bins.iter().map(|(_, point)| *point).filter(|point| *point != Point::None);
-        let least = bins().fold(None, |least: Option<Point>, point| {
-            Some(least.map_or(point, |least| if point < least { point } else { least }))
-        });
-        let most = bins().fold(None, |most: Option<Point>, point| {
-            Some(most.map_or(point, |most| if point > most { point } else { most }))
-        });
+    /// The first point of each series and how many there are.
+    fn extents(&self, groups: usize) -> Result<Vec<(Point, usize)>> {
+        let mut ends: Vec<Option<(Point, Point)>> = vec![None; groups];
+        for (group, point) in &self.bins {
+            if *point == Point::None {
+                continue;
+            }
+            let ends = &mut ends[*group as usize];
+            *ends = Some(match *ends {
+                None => (*point, *point),
+                Some((least, most)) => {
+                    (if *point < least { *point } else { least }, if *point > most { *point } else { most })
+                }
+            });
+        }
+        ends.into_iter().map(|ends| self.extent(ends)).collect()
+    }
+
+    fn extent(&self, ends: Option<(Point, Point)>) -> Result<(Point, usize)> {
+        let (least, most) = ends.unzip();
         let (Some(first), Some(last)) =
             (self.series.from.as_ref().map(point).or(least), self.series.to.as_ref().map(point).or(most))
         else {
@@ -263,9 +283,12 @@ impl Run {
         };
         u32::try_from(position).ok().filter(|position| (*position as usize) < count)
     }
+}
 
-    fn axis(&self, first: Point, count: usize) -> Result<Vec<u8>> {
-        let points: ArrayRef = match (first, point(&self.series.step)) {
+impl Series {
+    /// The points of an axis as a JSON array.
+    fn points(&self, first: Point, count: usize) -> Result<Vec<u8>> {
+        let points: ArrayRef = match (first, point(&self.step)) {
             (Point::Whole(first), Point::Whole(step)) => {
                 let values = (0..count as i64).map(|row| first.wrapping_add(row.wrapping_mul(step)));
                 Arc::new(Int64Array::from_iter_values(values))
@@ -273,9 +296,10 @@ impl Run {
             (Point::Real(first), Point::Real(step)) => {
                 Arc::new(Float64Array::from_iter_values((0..count).map(|row| first + row as f64 * step)))
             }
+            _ if count == 0 => return Ok(b"[]".to_vec()),
             _ => return internal_err!("a series without an axis"),
         };
-        let ty = if self.series.axis_ty == KqlType::Int { KqlType::Long } else { self.series.axis_ty };
+        let ty = if self.axis_ty == KqlType::Int { KqlType::Long } else { self.axis_ty };
         let cells = Cells::new(&ColumnarValue::Array(points), ty)?;
         let mut text = vec![b'['];
         for row in 0..count {
