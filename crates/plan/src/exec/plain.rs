@@ -28,21 +28,44 @@ pub fn key(expr: Expr, ty: KqlType) -> Expr {
     }
 }
 
-/// What a real or string sorts by in the engine: NaN next to null, and one zero; a missing string is `""`.
-pub fn sort_key(expr: Expr, ty: KqlType) -> Expr {
-    match ty {
-        KqlType::String => text(expr),
-        KqlType::Real => KernelUdf::call("real_order", true, order_kernel, vec![expr], &[ty], KqlType::Long),
+/// Where NaN stands among the reals: always beside null, so with a null that is the largest it is the largest number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NanOrder {
+    /// Below negative infinity.
+    Smallest,
+    /// Above infinity.
+    Largest,
+}
+
+/// What a real or string sorts by in the engine: one zero, NaN at an end; a missing string is `""`.
+/// Source: sort-operator page, table of special values.
+pub fn sort_key(expr: Expr, ty: KqlType, nan: NanOrder) -> Expr {
+    match (ty, nan) {
+        (KqlType::String, _) => text(expr),
+        (KqlType::Real, NanOrder::Smallest) => {
+            KernelUdf::call("real_order", true, order_kernel, vec![expr], &[ty], KqlType::Long)
+        }
+        (KqlType::Real, NanOrder::Largest) => {
+            KernelUdf::call("real_order_nan_last", true, nan_last_kernel, vec![expr], &[ty], KqlType::Long)
+        }
         _ => expr,
     }
 }
 
-/// Longs that sort as the reals do, NaN below them all.
 fn order_kernel(call: &Call<'_>) -> Result<ColumnarValue> {
+    ordered(call, i64::MIN)
+}
+
+fn nan_last_kernel(call: &Call<'_>) -> Result<ColumnarValue> {
+    ordered(call, i64::MAX)
+}
+
+/// Longs that sort as the reals do.
+fn ordered(call: &Call<'_>, nan: i64) -> Result<ColumnarValue> {
     let array = call.array(0)?;
     let order: Int64Array = array.as_primitive::<Float64Type>().unary(|value| {
         if value.is_nan() {
-            return i64::MIN;
+            return nan;
         }
         let bits = (value + 0.0).to_bits() as i64;
         if bits < 0 { bits ^ i64::MAX } else { bits }

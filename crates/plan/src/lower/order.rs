@@ -19,7 +19,7 @@ use tidewater_kql::KqlType;
 use super::expr;
 use super::{Key, Lowered, Lowering, Need, Order, engine_column, is_guarded, staged, with_columns};
 use crate::bound::{BExpr, BExprKind, ColumnId, Rel, RelOp, SortKey, WindowFunction};
-use crate::exec::plain;
+use crate::exec::plain::{self, NanOrder};
 use crate::exec::sample::Sample;
 use crate::exec::window::{Function, Kind, Window};
 
@@ -74,7 +74,8 @@ impl Lowering {
                 _ => {
                     let name = self.fresh('k');
                     let value = expr::value(&key.expr)?;
-                    let value = if is_plain { value } else { plain::sort_key(value, key.expr.ty) };
+                    let nan = if key.ascending == key.nulls_first { NanOrder::Smallest } else { NanOrder::Largest };
+                    let value = if is_plain { value } else { plain::sort_key(value, key.expr.ty, nan) };
                     computed.push((value, name.clone()));
                     name
                 }
