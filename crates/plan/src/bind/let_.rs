@@ -10,7 +10,7 @@ use crate::bind::row::Row;
 use crate::bind::scope::{Binding, FunctionDef};
 use crate::bind::source::Tabular;
 use crate::bind::{Binder, Bound, MAX_CALL_DEPTH, Stopped};
-use crate::bound::{BExpr, Constant, Rel, RelOp};
+use crate::bound::{BExpr, Constant, Rel, RelOp, SortKey, WindowFunction};
 
 /// What the expansion of a call counts beside the nodes of its body.
 const CALL_COST: usize = 20;
@@ -387,11 +387,25 @@ impl Binder<'_> {
         Ok(Some(self.constant_of_type(constant, ty, span, "the value of a query parameter")?))
     }
 
-    /// `materialize(T)`: one computation, however often its name is used.
+    /// `materialize(T)`: one computation, however often its name is used. Rows in an order keep it: they are kept
+    /// with their numbers, by which every use sorts them.
     pub fn materialized(&mut self, rel: Arc<Rel>, span: Span) -> Bound<Arc<Rel>> {
         let id = self.fresh_shared();
-        let columns = rel.columns.iter().map(|column| self.fresh_column(&column.name, column.ty)).collect();
-        self.rel(RelOp::Shared { id, rel }, columns, span)
+        if !rel.is_serialized {
+            return self.reading(id, &rel, span);
+        }
+        let is_sorted = rel.is_sorted;
+        let mut columns = rel.columns.clone();
+        columns.push(self.fresh_column("", KqlType::Long));
+        let functions = vec![WindowFunction::RowNumber { start: Constant::long(0), restart: None }];
+        let numbered = self.rel(RelOp::Window { input: rel, partition: Vec::new(), functions }, columns, span)?;
+        let reading = self.reading(id, &numbered, span)?;
+        let Some((number, shown)) = reading.columns.split_last() else { return Ok(reading) };
+        let keys = vec![SortKey { expr: BExpr::column(number), ascending: true, nulls_first: true }];
+        let (shown, columns) = (shown.to_vec(), reading.columns.clone());
+        let sorted = self.rel(RelOp::Sort { input: reading, keys, fetch: None }, columns, span)?;
+        let ordered = self.columns_only(&sorted, &shown, span)?;
+        Ok(Arc::new(Rel { is_sorted, ..(*ordered).clone() }))
     }
 }
 

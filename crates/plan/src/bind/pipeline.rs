@@ -231,7 +231,9 @@ impl Binder<'_> {
             self.fresh_column("DataType", KqlType::String),
             self.fresh_column("ColumnType", KqlType::String),
         ];
-        self.rel(RelOp::Rows { rows }, columns, span)
+        // Source: serialize-operator page: its rows are serialized.
+        let rel = self.rel(RelOp::Rows { rows }, columns, span)?;
+        Ok(Arc::new(Rel { is_serialized: true, ..(*rel).clone() }))
     }
 
     /// `invoke f(...)`: the rows are the function's first tabular argument.

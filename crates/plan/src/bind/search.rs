@@ -84,7 +84,7 @@ impl Binder<'_> {
                 let message = format!("'{operator}' reads its input or the tables of 'in (...)', not both");
                 return self.fail(diagnostic::GENERAL, first.span, message);
             }
-            return Ok(vec![Input { rel: left.rel, table: left.table }]);
+            return Ok(vec![Input::of(left)]);
         }
         if tables.is_empty() {
             let database = self.database.clone();

@@ -21,6 +21,22 @@ pub(crate) struct Input {
     pub table: Option<(Option<String>, String)>,
 }
 
+impl Input {
+    /// A table, a view or rows named by `as`. Source: as-operator page.
+    pub fn of(tabular: Tabular) -> Input {
+        let Tabular { rel, table, name, .. } = tabular;
+        Input { rel, table: table.or_else(|| name.map(|name| (None, name))) }
+    }
+
+    /// The rows before `union`: a table among them is not named, rows named by `as` are.
+    fn piped(tabular: Tabular) -> Input {
+        match tabular.table {
+            None => Input::of(tabular),
+            Some(_) => Input { rel: tabular.rel, table: None },
+        }
+    }
+}
+
 impl Binder<'_> {
     /// `union kind=... withsource=... isfuzzy=... items`, with the piped rows as the first input.
     pub fn union_operator(
@@ -45,7 +61,7 @@ impl Binder<'_> {
             }
         };
         let source = self.word(parameters, &["withsource", "with_source"]).and_then(|(_, word)| word);
-        let mut inputs: Vec<Input> = left.into_iter().map(|left| Input { rel: left.rel, table: None }).collect();
+        let mut inputs: Vec<Input> = left.into_iter().map(Input::piped).collect();
         let mut failed = false;
         for item in items {
             match self.union_item(item, is_fuzzy) {
@@ -85,7 +101,7 @@ impl Binder<'_> {
         let resolved =
             if is_fuzzy { self.attempt(|binder| binder.single_table(item)) } else { self.single_table(item) };
         match resolved {
-            Ok(tabular) => Ok(vec![Input { rel: tabular.rel, table: tabular.table }]),
+            Ok(tabular) => Ok(vec![Input::of(tabular)]),
             // A table that does not resolve drops out; anything that waits for a value does not.
             Err(Stopped) if is_fuzzy && !self.is_waiting() => Ok(Vec::new()),
             Err(stopped) => Err(stopped),
