@@ -23,9 +23,9 @@ pub fn kernel(from: KqlType, to: KqlType) -> Option<Kernel> {
     use KqlType::*;
     let exists = match (from, to) {
         (_, String | Dynamic) | (String | Dynamic, _) => true,
-        (Bool | Int | Long | Real | Decimal, Bool | Int | Long | Real | Decimal) => true,
-        (DateTime | TimeSpan, Int | Long | Real | Decimal) => true,
-        (Int | Long | Real | Decimal, DateTime | TimeSpan) => true,
+        // All but guids are numbers at heart; those of times are ticks.
+        (Guid, to) => to == Guid,
+        (_, to) if to != Guid => true,
         (from, to) => from == to,
     };
     exists.then_some(convert as Kernel)
@@ -42,7 +42,7 @@ pub fn expr(arg: Expr, from: KqlType, to: KqlType) -> Result<Expr> {
     use KqlType::*;
     Ok(match (from, to) {
         // The same 64 bits: ticks.
-        (DateTime | TimeSpan, Long) | (Long, TimeSpan) => arg,
+        (DateTime | TimeSpan, Long) | (Long | DateTime, TimeSpan) => arg,
         (Bool | Int, Long) => cast(arg, DataType::Int64),
         (Bool, Int) => cast(arg, DataType::Int32),
         (Bool | Int | Long | DateTime | TimeSpan, Real) => cast(arg, DataType::Float64),
@@ -145,7 +145,7 @@ fn to_bool(call: &Call<'_>) -> Result<ColumnarValue> {
             let input = Ints::of(call, 0)?;
             each(call, |row| input.get(row).map(|value| value != 0))
         }
-        KqlType::Long => {
+        KqlType::Long | KqlType::DateTime | KqlType::TimeSpan => {
             let input = Longs::of(call, 0)?;
             each(call, |row| input.get(row).map(|value| value != 0))
         }
@@ -352,11 +352,15 @@ pub fn decimal_of_dynamic(value: Json<'_>) -> Option<Decimal> {
 
 fn to_datetime(call: &Call<'_>) -> Result<ColumnarValue> {
     match call.types[0] {
+        KqlType::Bool => {
+            let input = Bools::of(call, 0)?;
+            each(call, |row| input.get(row).map(i64::from))
+        }
         KqlType::Int => {
             let input = Ints::of(call, 0)?;
             each(call, |row| valid_datetime(i64::from(input.get(row)?)))
         }
-        KqlType::Long => {
+        KqlType::Long | KqlType::TimeSpan => {
             let input = Longs::of(call, 0)?;
             each(call, |row| valid_datetime(input.get(row)?))
         }
@@ -398,11 +402,15 @@ fn ticks_of_number(number: Number) -> Option<i64> {
 
 fn to_timespan(call: &Call<'_>) -> Result<ColumnarValue> {
     match call.types[0] {
+        KqlType::Bool => {
+            let input = Bools::of(call, 0)?;
+            each(call, |row| input.get(row).map(i64::from))
+        }
         KqlType::Int => {
             let input = Ints::of(call, 0)?;
             each(call, |row| input.get(row).map(i64::from))
         }
-        KqlType::Long => Ok(call.args[0].clone()),
+        KqlType::Long | KqlType::DateTime => Ok(call.args[0].clone()),
         KqlType::Real => {
             let input = Reals::of(call, 0)?;
             each(call, |row| ticks_of_real(input.get(row)?))
@@ -638,7 +646,7 @@ mod tests {
     #[test]
     fn pairs_without_a_meaning_are_refused() {
         assert!(kernel(KqlType::Guid, KqlType::Long).is_none());
-        assert!(kernel(KqlType::Bool, KqlType::DateTime).is_none());
+        assert!(kernel(KqlType::DateTime, KqlType::Guid).is_none());
         assert!(expr(lit(true), KqlType::Bool, KqlType::Guid).is_err());
     }
 }

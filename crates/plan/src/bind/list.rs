@@ -99,7 +99,9 @@ impl Binder<'_> {
             return Ok(InItem::One(self.folded(text)));
         }
         let constant = !item.any(|node| matches!(node.kind, BExprKind::Column(_)));
-        if constant || (ty.is_numeric() && item.ty.is_numeric()) {
+        let number = |ty: KqlType| ty.is_numeric() || ty == KqlType::Bool;
+        let is_text = ty == KqlType::String || item.ty == KqlType::String;
+        if (constant && (is_text || number(ty) && number(item.ty))) || (ty.is_numeric() && item.ty.is_numeric()) {
             let converted = self.convert(item, ty);
             return Ok(InItem::One(self.folded(converted)));
         }

@@ -151,13 +151,13 @@ impl Binder<'_> {
             let left = self.convert(left, r);
             return Ok((self.folded(left), right));
         }
-        let converts = |from, to| tidewater_functions::convert::kernel(from, to).is_some();
-        if right_constant && converts(r, l) {
-            let right = self.convert(right, l);
+        // A column of strings is compared with the text of a constant.
+        if l == String && right_constant {
+            let right = self.convert(right, String);
             return Ok((left, self.folded(right)));
         }
-        if left_constant && converts(l, r) {
-            let left = self.convert(left, r);
+        if r == String && left_constant {
+            let left = self.convert(left, String);
             return Ok((self.folded(left), right));
         }
         let message = format!("Cannot compare values of types {l} and {r}. Try adding explicit casts");
