@@ -25,6 +25,11 @@ pub fn check(pattern: &str) -> Result<(), String> {
     cached(pattern).map(|_| ())
 }
 
+/// How many groups a pattern has; `Err` says why it is not valid.
+pub fn groups(pattern: &str) -> Result<usize, String> {
+    cached(pattern).map(|regex| regex.captures_len() - 1)
+}
+
 fn cached(pattern: &str) -> Result<Regex, String> {
     if let Some(regex) = CACHE.lock().get(pattern) {
         return Ok(regex.clone());

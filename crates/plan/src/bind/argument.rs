@@ -11,6 +11,9 @@ use crate::bound::BExpr;
 /// Arguments of one call; more are refused. Source: the documented limits are 64 (coalesce, strcat) to a few hundred.
 const MAX_ARGUMENTS: usize = 1_000;
 
+/// Functions whose regular expression stands alone; those of the `trim` family put theirs into a larger one.
+const TAKES_A_REGEX: &[&str] = &["extract", "extract_all", "extractall", "indexof_regex", "replace_regex", "replace"];
+
 /// How well an argument fits a parameter; the signature whose worst fit is best is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
@@ -54,6 +57,9 @@ impl Binder<'_> {
         let mut converted = Vec::with_capacity(args.len());
         for ((arg, arg_span), param) in args.into_iter().zip(params) {
             let arg = self.fit_one(arg, param, common, arg_span)?;
+            if matches!(param.name, "regex" | "lookup_regex") && TAKES_A_REGEX.contains(&name) {
+                self.regular_expression(name, &arg, arg_span)?;
+            }
             converted.push(if param.constant {
                 let what = format!("the argument '{}' of {name}()", param.name);
                 BExpr::constant(self.constant(&arg, arg_span, &what)?)

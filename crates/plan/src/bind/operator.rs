@@ -10,6 +10,10 @@ use crate::bound::{BExpr, BExprKind, Value};
 
 /// The code of a regular expression that is not one. Source: kql-behaviour section 15.
 const BAD_REGEX: &str = "SEM0420";
+/// The code of a regular expression with too many groups. Source: kql-behaviour section 15.
+const REGEX_GROUPS: &str = "SEM0213";
+/// Groups of one regular expression. Source: matches regex page.
+const MAX_REGEX_GROUPS: usize = 16;
 
 fn is_constant(expr: &BExpr) -> bool {
     !expr.any(|node| matches!(node.kind, BExprKind::Column(_) | BExprKind::Needed(_)))
@@ -207,11 +211,7 @@ impl Binder<'_> {
         let right = self.convert(right, String);
         if op == BinaryOp::MatchesRegex {
             let right = self.folded(right);
-            if let BExprKind::Constant(Value::String(pattern)) = &right.kind
-                && let Err(reason) = regexes::check(pattern)
-            {
-                return self.fail(BAD_REGEX, span, format!("operator 'matches regex': {reason}"));
-            }
+            self.regular_expression("matches regex", &right, span)?;
             if !is_constant(&right) && !right.any(|node| matches!(node.kind, BExprKind::Needed(_))) {
                 return self.fail(
                     diagnostic::NOT_CONSTANT,
@@ -222,6 +222,20 @@ impl Binder<'_> {
             return Ok(made(op, left, right, Bool));
         }
         Ok(made(op, left, right, Bool))
+    }
+
+    /// Refuses a constant that is no regular expression, or has too many groups. Source: matches regex page,
+    /// kql-behaviour section 15.
+    pub fn regular_expression(&mut self, what: &str, pattern: &BExpr, span: Span) -> Bound<()> {
+        let BExprKind::Constant(Value::String(pattern)) = &pattern.kind else { return Ok(()) };
+        match regexes::groups(pattern) {
+            Err(reason) => self.fail(BAD_REGEX, span, format!("{what}: {reason}")),
+            Ok(groups) if groups > MAX_REGEX_GROUPS => {
+                let message = format!("{what}: a regular expression may have {MAX_REGEX_GROUPS} groups, not {groups}");
+                self.fail(REGEX_GROUPS, span, message)
+            }
+            Ok(_) => Ok(()),
+        }
     }
 
     /// `between`. Source: between-operator page, kql-behaviour section 8.
