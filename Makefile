@@ -8,7 +8,7 @@ LISTEN ?= 127.0.0.1:8080
 DATA ?= data
 CRATE ?= plan
 
-.PHONY: run test test-rust test-clients test-crate bench lint fmt build quick clean
+.PHONY: run test test-rust test-clients test-crate bench fuzz lint fmt build quick clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -59,6 +59,14 @@ bench:
 	$(PYTHON) -m venv "$(VENV)-bench"
 	"$(VENV)-bench/bin/pip" install -q -r bench/requirements.txt
 	"$(VENV)-bench/bin/python" bench/run.py --server "$(CARGO_TARGET_DIR)/$(PROFILE)/tidewater" --rows $(ROWS) --profile $(PROFILE)
+
+## make fuzz          TARGET=lex, parse, bind or query for TIME seconds (needs a nightly compiler and cargo-fuzz)
+TARGET ?= parse
+TIME ?= 600
+fuzz:
+	$(PYTHON) fuzz/seeds.py cases fuzz/corpus/$(TARGET)
+	cd fuzz && cargo +nightly fuzz run --fuzz-dir . $(if $(filter bind query,$(TARGET)),--features engine) -s none $(TARGET) -- \
+		-max_total_time=$(TIME) -timeout=60 -rss_limit_mb=4096 -max_len=4096 -dict=corpus/words.dict
 
 clean:
 	cargo clean

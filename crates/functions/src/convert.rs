@@ -4,7 +4,7 @@
 //! run time. Source: kql-behaviour section 6 and the pages of the functions named there.
 
 use arrow::datatypes::DataType;
-use datafusion_common::{Result, ScalarValue, exec_err, plan_err};
+use datafusion_common::{Result, ScalarValue, exec_err};
 use datafusion_expr::{ColumnarValue, Expr, cast, lit};
 use tidewater_kql::KqlType;
 use tidewater_kql::value::decimal::Decimal;
@@ -31,7 +31,7 @@ pub fn kernel(from: KqlType, to: KqlType) -> Option<Kernel> {
     exists.then_some(convert as Kernel)
 }
 
-/// `arg` converted. Constants are converted at once; the engine's own cast is used where it is exactly KQL's.
+/// `arg` converted; null where KQL has no such conversion (`tolong(guid)`), for none of them fails. Constants are converted at once; the engine's own cast is used where it is exactly KQL's.
 pub fn expr(arg: Expr, from: KqlType, to: KqlType) -> Result<Expr> {
     if from == to {
         return Ok(arg);
@@ -48,7 +48,7 @@ pub fn expr(arg: Expr, from: KqlType, to: KqlType) -> Result<Expr> {
         (Bool | Int | Long | DateTime | TimeSpan, Real) => cast(arg, DataType::Float64),
         _ => match kernel(from, to) {
             Some(kernel) => KernelUdf::call(name(to), true, kernel, vec![arg], &[from], to),
-            None => return plan_err!("there is no conversion from {from} to {to}"),
+            None => lit(ScalarValue::try_new_null(&to.arrow())?),
         },
     })
 }
@@ -58,7 +58,7 @@ pub fn constant(value: ScalarValue, from: KqlType, to: KqlType) -> Result<Scalar
     if from == to {
         return Ok(value);
     }
-    let Some(kernel) = kernel(from, to) else { return plan_err!("there is no conversion from {from} to {to}") };
+    let Some(kernel) = kernel(from, to) else { return ScalarValue::try_new_null(&to.arrow()) };
     let args = [ColumnarValue::Scalar(value)];
     match kernel(&Call { args: &args, types: &[from], returns: to, rows: 1 })? {
         ColumnarValue::Scalar(value) => Ok(value),

@@ -12,6 +12,7 @@ pub mod exec;
 pub mod graph_model;
 pub mod lower;
 pub mod options;
+pub mod rules;
 pub mod session;
 pub mod sql;
 

@@ -11,6 +11,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
@@ -18,6 +19,7 @@ use datafusion::prelude::SessionConfig;
 
 use crate::exec::guard::with_stack_for;
 use crate::exec::{KqlQueryPlanner, depth};
+use crate::rules::PushDownFilter;
 
 /// Rows in a batch.
 pub const BATCH_ROWS: usize = 8192;
@@ -61,8 +63,13 @@ pub fn new_state(options: &SessionOptions) -> SessionState {
         .with_config(config(options))
         .with_runtime_env(Arc::clone(&options.runtime))
         .with_query_planner(Arc::new(KqlQueryPlanner::new()));
+    let guarded = |rule: Arc<dyn OptimizerRule + Send + Sync>| match rule.name() {
+        PushDownFilter::NAME => Arc::new(PushDownFilter::new(rule)) as _,
+        _ => rule,
+    };
+    let rules: Vec<_> = Optimizer::new().rules.into_iter().map(guarded).collect();
     if options.sql {
-        return builder.with_default_features().build();
+        return builder.with_default_features().with_optimizer_rules(rules).build();
     }
     let builder = builder.with_file_formats(SessionStateDefaults::default_file_formats());
     if options.unoptimized {
@@ -70,8 +77,7 @@ pub fn new_state(options: &SessionOptions) -> SessionState {
         rules.retain(|rule| NEEDED_RULES.contains(&rule.name()));
         return builder.with_optimizer_rules(Vec::new()).with_physical_optimizer_rules(rules).build();
     }
-    let mut rules = Optimizer::new().rules;
-    rules.retain(|rule| KQL_RULES.contains(&rule.name()));
+    let rules = rules.into_iter().filter(|rule| KQL_RULES.contains(&rule.name())).collect();
     builder.with_optimizer_rules(rules).build()
 }
 

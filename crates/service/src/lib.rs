@@ -16,6 +16,7 @@ mod journal;
 mod limits;
 mod maintenance;
 mod memory;
+mod planning;
 mod query;
 mod samples;
 mod service;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::execute_stream;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 use tidewater_kql::{KqlType, TableSchema};
 use tidewater_plan::exec::explain;
-use tidewater_plan::session::{execution_plan, task_context, with_partitions};
-use tidewater_plan::{PlanContext, PlanError, PlannedQuery, PlannedResult, plan_query};
+use tidewater_plan::session::{task_context, with_partitions};
+use tidewater_plan::{PlanContext, PlanError, PlannedResult};
 
 use crate::answer::{QueryAnswer, ResultTable};
 use crate::context::{Context, RequestOptions};
@@ -47,13 +47,13 @@ impl Service {
 
     /// How a query would run: the text of each result's execution plan. Only what binding waits for is computed.
     pub async fn explain(&self, context: &Context, text: &str) -> Result<Vec<String>> {
-        let _permit = self.admit(context, text).await?;
+        let permit = self.admit(context, text).await?;
         let snapshot = self.inner().store.snapshot();
         let view = View::new(&self.inner().store, snapshot, &context.database)?;
-        let planned = self.plan(context, text, &view).await?;
+        let planned = self.plan(context, text, &view, permit).await?;
         let mut plans = Vec::with_capacity(planned.results.len());
         for result in planned.results {
-            plans.push(explain::text(&self.physical(context, &result.plan).await?));
+            plans.push(explain::text(&self.physical(context, self.session(), &result.plan).await?));
         }
         Ok(plans)
     }
@@ -81,7 +81,8 @@ impl Service {
         mark: &Arc<Mark>,
         permit: Option<Permit>,
     ) -> Result<QueryAnswer> {
-        let planned = self.plan(context, text, view).await?;
+        let permit = Arc::new(permit);
+        let planned = self.plan(context, text, view, Arc::clone(&permit)).await?;
         let script = RequestOptions::new(planned.options);
         let options = merged(&context.options, &script);
         if options.flag("validatepermissions") {
@@ -89,7 +90,6 @@ impl Service {
         }
         let runtime = memory::limited(&self.inner().runtime_env, &context.options, &script)?;
         let session = self.session_for(&options)?;
-        let permit = Arc::new(permit);
         let mut results = Vec::with_capacity(planned.results.len());
         for result in planned.results {
             // What `set` says binds the statements that follow it.
@@ -122,21 +122,6 @@ impl Service {
         Ok(QueryAnswer { results, options })
     }
 
-    /// Plans a text; planning itself ends with the request's deadline or cancellation.
-    pub(crate) async fn plan(&self, context: &Context, text: &str, view: &View) -> Result<PlannedQuery> {
-        let plan_context = plan_context(context)?;
-        let planning = plan_query(text, view, &plan_context, &self.inner().session);
-        let planning = AssertUnwindSafe(planning).catch_unwind();
-        tokio::select! {
-            planned = planning => match planned {
-                Ok(planned) => planned.map_err(|error| of_plan(error, text)),
-                Err(_) => Err(Error::internal("planning the query panicked")),
-            },
-            () = context.cancel.cancelled() => Err(Error::cancelled(None)),
-            () = tokio::time::sleep_until(context.deadline.into()) => Err(Error::timeout()),
-        }
-    }
-
     /// The stream of a result, which begins to run when it is first read.
     async fn rows(
         &self,
@@ -146,7 +131,7 @@ impl Service {
         mut result: PlannedResult,
     ) -> Result<(BoxStream<'static, Result<arrow::array::RecordBatch>>, PlannedResult)> {
         let plan = std::mem::take(&mut result.plan);
-        let physical = self.physical_in(context, session, &plan).await?;
+        let physical = self.physical(context, session, &plan).await?;
         let task = task_context(session, Arc::clone(runtime));
         let started = futures::stream::once(async move {
             execute_stream(physical, task).map(|stream| stream.map_err(Error::from)).map_err(Error::from)
@@ -158,33 +143,12 @@ impl Service {
         Ok((rows.boxed(), result))
     }
 
-    pub(crate) async fn physical(
-        &self,
-        context: &Context,
-        plan: &datafusion::logical_expr::LogicalPlan,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.physical_in(context, &self.inner().session, plan).await
-    }
-
     /// The session that a query's options ask for: the shared one, or one with fewer threads.
     fn session_for(&self, options: &RequestOptions) -> Result<SessionContext> {
         let shared = &self.inner().session;
         let Some(percent) = options.long("query_fanout_threads_percent")? else { return Ok(shared.clone()) };
         let threads = shared.copied_config().target_partitions() as i64;
         Ok(with_partitions(shared, (threads * percent.clamp(1, 100) / 100).max(1) as usize))
-    }
-
-    async fn physical_in(
-        &self,
-        context: &Context,
-        session: &SessionContext,
-        plan: &datafusion::logical_expr::LogicalPlan,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        tokio::select! {
-            physical = execution_plan(session, plan) => physical.map_err(Error::from),
-            () = context.cancel.cancelled() => Err(Error::cancelled(None)),
-            () = tokio::time::sleep_until(context.deadline.into()) => Err(Error::timeout()),
-        }
     }
 }
 

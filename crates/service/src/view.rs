@@ -8,6 +8,7 @@ use tidewater_store::{Snapshot, Store};
 use crate::error::{Error, Result};
 
 /// One snapshot, for the whole of one query.
+#[derive(Clone)]
 pub struct View {
     store: Store,
     snapshot: Arc<Snapshot>,

@@ -24,7 +24,7 @@ fn clean(text: &str) -> ast::Script {
 }
 
 /// The tree's debug text without positions.
-fn without_spans(tree: &impl std::fmt::Debug) -> String {
+pub(crate) fn without_spans(tree: &impl std::fmt::Debug) -> String {
     let text = format!("{tree:?}");
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_str();
@@ -317,10 +317,10 @@ fn reading_takes_linear_time() {
 }
 
 /// A small generator: the same texts on every run.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self, below: usize) -> usize {
+    pub(crate) fn next(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -13,8 +13,8 @@ use tidewater_functions::aggregate::{arg_extreme, part_name, take_any};
 use tidewater_functions::registry::{AggregateCall, AggregateImp};
 use tidewater_kql::KqlType;
 
-use super::expr;
 use super::{Lowered, Lowering, Need, engine_column, extension, order, staged};
+use super::{distinct, expr};
 use crate::bound::{BExpr, BoundAggregate, BoundColumn, Rel};
 use crate::exec::ordered_aggregate::OrderedAggregateNode;
 use crate::exec::window::Window;
@@ -56,6 +56,9 @@ impl Lowering {
         need: &Need,
     ) -> Result<Lowered> {
         let (key_columns, outputs) = rel.columns.split_at(keys.len().min(rel.columns.len()));
+        if let Some((arg, counts)) = distinct::one_distinct(aggregates, outputs, need)? {
+            return self.distinct_counts(rel, input, keys, arg, counts);
+        }
         let parts = self.parts(aggregates, outputs, need)?;
         let mut below = Need::new([], parts.is_ordered);
         below.read(keys);

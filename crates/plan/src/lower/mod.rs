@@ -9,6 +9,7 @@
 //! (on what is left) or not at all.
 
 mod aggregate;
+mod distinct;
 pub mod driver;
 mod evaluate;
 mod expand;

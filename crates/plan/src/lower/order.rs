@@ -31,9 +31,14 @@ pub(super) fn sorted(lowered: Lowered) -> Result<LogicalPlan> {
 fn sort_node(plan: LogicalPlan, order: &Order, fetch: Option<usize>) -> LogicalPlan {
     // The engine's top operator asserts that it keeps a row.
     if fetch == Some(0) {
-        return LogicalPlan::Limit(Limit { skip: None, fetch: Some(Box::new(lit(0_i64))), input: Arc::new(plan) });
+        return nothing(&plan);
     }
     LogicalPlan::Sort(Sort { expr: order.sort_exprs(), input: Arc::new(plan), fetch })
+}
+
+/// No rows of a plan's columns.
+fn nothing(plan: &LogicalPlan) -> LogicalPlan {
+    LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::clone(plan.schema()) })
 }
 
 fn rows(count: u64) -> usize {
@@ -98,6 +103,7 @@ impl Lowering {
         below.order = true;
         let lowered = self.relation(input, &below)?;
         let plan = match &lowered.order {
+            Order::None if count == 0 => nothing(&lowered.plan),
             Order::None => {
                 let fetch = Some(Box::new(lit(i64::try_from(count).unwrap_or(i64::MAX))));
                 LogicalPlan::Limit(Limit { skip: None, fetch, input: Arc::new(lowered.plan) })
@@ -134,11 +140,7 @@ impl Lowering {
         below.columns.extend(partition);
         let lowered = self.relation(input, &below)?;
         if fetch == 0 {
-            let schema = Arc::clone(lowered.plan.schema());
-            return Ok(Lowered::unordered(LogicalPlan::EmptyRelation(EmptyRelation {
-                produce_one_row: false,
-                schema,
-            })));
+            return Ok(Lowered::unordered(nothing(&lowered.plan)));
         }
         let (plan, order) = self.keyed(lowered.plan, keys)?;
         let partition_by = partition.iter().map(|id| expr::key_column(*id, input)).collect();

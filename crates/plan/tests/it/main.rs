@@ -4,5 +4,6 @@
 
 mod bind;
 mod exec;
+mod fuzz;
 mod lower;
 mod support;

@@ -142,7 +142,7 @@ async fn output_columns(request: &Request<'_>, function: &FunctionRow) -> serde_
     let view = View::new(request.service.store(), snapshot, &context.database);
     let text = format!("{}()", quoted_name(&function.name));
     if let Ok(view) = view
-        && let Ok(planned) = request.service.plan(context, &text, &view).await
+        && let Ok(planned) = request.service.plan(context, &text, &view, ()).await
         && let Some(result) = planned.results.first()
     {
         return columns_json(&result.schema);

@@ -288,6 +288,15 @@ async fn run(service: &Service, database: &str, request: &str, case: &Case) -> A
     }
 }
 
+/// The rows of the first result, or the error's code and message.
+pub(crate) async fn rows_of(service: &Service, database: &str, request: &str) -> Result<Vec<Vec<String>>, String> {
+    match run(service, database, request, &Case::default()).await {
+        Answer::Results(mut results) if !results.is_empty() => Ok(results.swap_remove(0).rows),
+        Answer::Results(_) | Answer::Plans(_) => Ok(Vec::new()),
+        Answer::Error { code, message, .. } => Err(format!("{code}: {message}")),
+    }
+}
+
 fn error_answer(text: &str, error: &Error) -> Answer {
     match error.diagnostics().first() {
         Some(diagnostic) => {

@@ -5,7 +5,10 @@
 
 mod cases;
 mod compatibility;
+mod generate;
+mod planning;
 mod plans;
+mod properties;
 mod reference;
 mod settings;
 

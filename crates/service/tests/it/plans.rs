@@ -1,8 +1,33 @@
 //! Execution plans in a form that is the same on every machine, for the answers of `cases/plans/`.
 
-/// A plan without what differs from run to run: paths of files, and settings that follow from others.
+use std::collections::HashMap;
+
+/// A plan without what differs from run to run: paths of files, settings that follow from others, the numbers of columns.
 pub(crate) fn normalized(plan: &str) -> String {
-    plan.lines().map(line).collect::<Vec<_>>().join("\n")
+    numbered(&plan.lines().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// The engine's names of columns (`c17`) numbered as they come: what is bound beside the query counts, too.
+fn numbered(plan: &str) -> String {
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    let mut out = String::with_capacity(plan.len());
+    let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let mut rest = plan;
+    while !rest.is_empty() {
+        let end = rest.find(|character| !is_word(character)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        match word.strip_prefix('c') {
+            Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let next = known.len() + 1;
+                out.push_str(&format!("c{}", known.entry(word).or_insert(next)));
+            }
+            _ => out.push_str(word),
+        }
+        let begin = after.find(is_word).unwrap_or(after.len());
+        out.push_str(&after[..begin]);
+        rest = &after[begin..];
+    }
+    out
 }
 
 fn line(line: &str) -> String {

@@ -1,0 +1,59 @@
+//! The engine's rules as KQL can bear them.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::Transformed;
+use datafusion::error::Result;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::optimizer::optimizer::ApplyOrder;
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+
+/// Moving filters down, except where the engine's rule forgets that a predicate may read no column or be chance.
+///
+/// It takes such a predicate below a `summarize` without keys, which then gives its one row whatever the predicate says, and it
+/// draws `rand()` for the rows below a group, join or expansion instead of for its result.
+#[derive(Debug)]
+pub struct PushDownFilter {
+    rule: Arc<dyn OptimizerRule + Send + Sync>,
+}
+
+impl PushDownFilter {
+    /// The rule's name, which it shares with the engine's.
+    pub const NAME: &str = "push_down_filter";
+
+    /// Guards the engine's rule.
+    pub fn new(rule: Arc<dyn OptimizerRule + Send + Sync>) -> PushDownFilter {
+        PushDownFilter { rule }
+    }
+}
+
+impl OptimizerRule for PushDownFilter {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.rule.apply_order()
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        if let LogicalPlan::Filter(filter) = &plan
+            && is_sensitive(&filter.input)
+            && split_conjunction(&filter.predicate)
+                .iter()
+                .any(|part| part.is_volatile() || part.column_refs().is_empty())
+        {
+            return Ok(Transformed::no(plan));
+        }
+        self.rule.rewrite(plan, config)
+    }
+}
+
+/// Whether it matters that a predicate without columns is asked about the result, not about the input.
+fn is_sensitive(plan: &LogicalPlan) -> bool {
+    matches!(
+        plan,
+        LogicalPlan::Aggregate(_) | LogicalPlan::Join(_) | LogicalPlan::Window(_) | LogicalPlan::Extension(_)
+    )
+}

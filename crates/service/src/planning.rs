@@ -1,0 +1,72 @@
+//! Planning on a task of its own, so that a request ends at its deadline or cancellation while a plan is being made.
+//!
+//! Planning is computation that rarely gives way. A request that does not wait for it any longer leaves it behind: it ends
+//! at its next pause, or by the planner's own bounds, and until then keeps what was given to keep.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use tidewater_plan::session::execution_plan;
+use tidewater_plan::{PlannedQuery, plan_query};
+use tokio::task::JoinHandle;
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::query::{of_plan, plan_context};
+use crate::service::Service;
+use crate::view::View;
+
+/// Ends a task that nobody waits for.
+struct Abandoned<T>(JoinHandle<T>);
+
+impl<T> Drop for Abandoned<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Service {
+    /// Plans a text. `keep` lives as long as planning works, also when the request has ended.
+    pub(crate) async fn plan(
+        &self,
+        context: &Context,
+        text: &str,
+        view: &View,
+        keep: impl Send + 'static,
+    ) -> Result<PlannedQuery> {
+        let plan_context = plan_context(context)?;
+        let (owned, view, session) = (text.to_string(), view.clone(), self.session().clone());
+        let planned = self.aside(context, async move {
+            let _keep = keep;
+            plan_query(&owned, &view, &plan_context, &session).await
+        });
+        planned.await?.map_err(|error| of_plan(error, text))
+    }
+
+    /// The execution plan of a planned result.
+    pub(crate) async fn physical(
+        &self,
+        context: &Context,
+        session: &SessionContext,
+        plan: &LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (plan, session) = (plan.clone(), session.clone());
+        self.aside(context, async move { execution_plan(&session, &plan).await }).await?.map_err(Error::from)
+    }
+
+    async fn aside<T: Send + 'static>(
+        &self,
+        context: &Context,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T> {
+        let mut task = Abandoned(self.spawn(work));
+        tokio::select! {
+            done = &mut task.0 => done.map_err(|_| Error::internal("planning the query panicked")),
+            () = context.cancel.cancelled() => Err(Error::cancelled(None)),
+            () = tokio::time::sleep_until(context.deadline.into()) => Err(Error::timeout()),
+        }
+    }
+}

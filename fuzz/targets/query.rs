@@ -1,0 +1,16 @@
+//! Any text is answered or refused, within time and memory, and the answer has the columns that were promised.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../harness.rs"]
+mod harness;
+
+static HARNESS: LazyLock<harness::Harness> = LazyLock::new(harness::Harness::new);
+
+fuzz_target!(|text: &str| {
+    HARNESS.query(text);
+});
