@@ -19,6 +19,8 @@ use crate::bound::{BExpr, BExprKind, BoundColumn, Constant, Known, NeedWhat, Rel
 
 /// Partitions of the legacy strategy. Source: partition-operator page.
 const MAX_LEGACY_PARTITIONS: usize = 64;
+/// Values for each of which a whole query is bound, with the other strategies. A page of the reference does that.
+const MAX_EXPANDED_PARTITIONS: usize = 512;
 
 impl Binder<'_> {
     /// `partition by key (pipeline)`, `partition by key { query }`: the subquery runs per value of the key; the key is not added.
@@ -53,11 +55,10 @@ impl Binder<'_> {
             Some(operators) if !(is_legacy && names_itself(operators)) => {
                 self.partition_at_once(input, &key, operators, span)
             }
-            None if !is_legacy => {
-                let message = "a subquery with a source of its own needs the legacy strategy of 'partition'";
-                self.fail(diagnostic::GENERAL, body.span, message)
+            _ => {
+                let most = if is_legacy { MAX_LEGACY_PARTITIONS } else { MAX_EXPANDED_PARTITIONS };
+                self.partition_by_value(input, &key, operators, body, most, span)
             }
-            _ => self.partition_by_value(input, &key, operators, body, span),
         }
     }
 
@@ -100,12 +101,14 @@ impl Binder<'_> {
     }
 
     /// The subquery once for each value of the key.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one operator")]
     fn partition_by_value(
         &mut self,
         input: &Arc<Rel>,
         key: &BoundColumn,
         operators: Option<&[Operator]>,
         body: &Expr,
+        most: usize,
         span: Span,
     ) -> Bound<Arc<Rel>> {
         let need = self.need_key();
@@ -116,12 +119,12 @@ impl Binder<'_> {
         let keys = vec![BExpr::column(&keys_input.columns[place])];
         let op = RelOp::Aggregate { input: keys_input, keys, aggregates: Vec::new() };
         let distinct = self.rel(op, vec![value], span)?;
-        let distinct = self.limited(&distinct, MAX_LEGACY_PARTITIONS as u64 + 1, span)?;
-        let what = NeedWhat::Values { limit: MAX_LEGACY_PARTITIONS + 1 };
+        let distinct = self.limited(&distinct, most as u64 + 1, span)?;
+        let what = NeedWhat::Values { limit: most + 1 };
         let Some(Known::Values(values)) = self.need(need, &distinct, what) else { return Err(Stopped) };
-        if values.len() > MAX_LEGACY_PARTITIONS {
+        if values.len() > most {
             let message = format!(
-                "'partition' with the legacy strategy takes at most {MAX_LEGACY_PARTITIONS} different values of '{}'; use hint.strategy=native or hint.strategy=shuffle",
+                "this 'partition' takes at most {most} different values of '{}'; use hint.strategy=native or hint.strategy=shuffle without a source in the subquery",
                 key.name
             );
             return self.fail(diagnostic::GENERAL, span, message);

@@ -133,7 +133,13 @@ impl Binder<'_> {
             OperatorKind::Invoke { function, arguments } => {
                 return self.invoke_operator(tabular, function, arguments, span);
             }
-            OperatorKind::Consume(_) => {
+            OperatorKind::Consume(parameters) => {
+                if let Some(parameter) = parameters.iter().find(|parameter| parameter.name.text == "decodeblocks")
+                    && !matches!(parameter.value.kind, ExprKind::Literal(tidewater_kql::ast::Literal::Bool(_)))
+                {
+                    let span = parameter.value.span;
+                    return self.fail(diagnostic::ARGUMENT_TYPE, span, "'decodeblocks' of 'consume' is true or false");
+                }
                 let empty = self.limited(input, 0, span)?;
                 self.project(empty, Vec::new(), span)?
             }

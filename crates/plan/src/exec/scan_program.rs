@@ -233,9 +233,12 @@ fn comparable(op: BinaryOp, left: KqlType, right: KqlType) -> bool {
         }
 }
 
+/// An expression and the columns of the batch that it is computed over.
+type PreparedExpr = (Arc<dyn PhysicalExpr>, Arc<Schema>);
+
 /// The engine's expressions of a program, by slot.
 pub struct Prepared {
-    exprs: Vec<Option<(Arc<dyn PhysicalExpr>, Arc<Schema>)>>,
+    exprs: Vec<Option<PreparedExpr>>,
 }
 
 impl Prepared {
@@ -253,7 +256,7 @@ impl Prepared {
     }
 }
 
-fn prepared(bound: &BExpr, columns: &[(BoundColumn, Source)]) -> Result<(Arc<dyn PhysicalExpr>, Arc<Schema>)> {
+fn prepared(bound: &BExpr, columns: &[(BoundColumn, Source)]) -> Result<PreparedExpr> {
     let fields: Vec<_> = columns.iter().map(|(column, _)| column.ty.field(&column.id.engine_name())).collect();
     let schema = Arc::new(Schema::new(fields));
     let named = DFSchema::try_from(schema.as_ref().clone())?;

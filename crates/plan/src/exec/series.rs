@@ -255,6 +255,16 @@ impl Run {
         else {
             return Ok((Point::None, 0));
         };
+        // Bins that were not made from `from` on begin at a multiple of the step.
+        let first = match (first, point(&self.series.step)) {
+            (Point::Whole(first), Point::Whole(step)) if self.series.is_inclusive && step > 0 => {
+                Point::Whole(first.saturating_sub(first.rem_euclid(step)))
+            }
+            (Point::Real(first), Point::Real(step)) if self.series.is_inclusive && step > 0.0 => {
+                Point::Real((first / step).floor() * step)
+            }
+            (first, _) => first,
+        };
         let includes_last = self.series.to.is_none() || self.series.is_inclusive;
         let count = match (first, last, point(&self.series.step)) {
             (Point::Whole(first), Point::Whole(last), Point::Whole(step)) if step > 0 => {
