@@ -407,7 +407,14 @@ impl ExecutionPlan for StageExec {
         // The optimizer pushes a sort below an operator that keeps order by the positions of the columns: it may only do so
         // where the input's columns stand unmoved in front.
         let is_prefix = self.keep.iter().copied().eq(0..self.input.schema().fields().len());
-        vec![is_prefix && !matches!(self.scope, Scope::Keys(_))]
+        // What reads its rows one after the other in no stated order reads them as they come: a later sort must not
+        // slip below it.
+        let is_free = match self.scope {
+            Scope::Rows => true,
+            Scope::Whole => self.order.is_some(),
+            Scope::Keys(_) => false,
+        };
+        vec![is_prefix && is_free]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
