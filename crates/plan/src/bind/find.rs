@@ -84,7 +84,7 @@ impl Binder<'_> {
         span: Span,
     ) -> Bound<Vec<Leg>> {
         let labels = self.labels(&inputs, "find_arg");
-        let everywhere = has_bare_text(predicate) || mentioned.is_empty();
+        let everywhere = has_bare_text(predicate, &|name| types.contains_key(name)) || mentioned.is_empty();
         let has_several_types = mentioned.iter().any(|name| types[name].len() > 1);
         let mut legs = Vec::with_capacity(inputs.len());
         let mut refused = None;

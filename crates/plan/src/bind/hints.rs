@@ -1,5 +1,5 @@
 //! Hints after an operator's name: they change no answer, but a wrong value is a mistake. Source: shuffle-query,
-//! broadcast-join, join-operator, union-operator pages; the lists are the reference parser's.
+//! broadcast-join, join-operator, union-operator, evaluate-operator pages; the lists are the reference parser's.
 
 use tidewater_kql::ast::{Expr, ExprKind, Literal, Property, UnaryOp};
 use tidewater_kql::{Diagnostic, diagnostic};
@@ -8,6 +8,7 @@ use crate::bind::{Binder, Bound, Stopped};
 use crate::bound::BoundColumn;
 
 const STRATEGIES: &[&str] = &["auto", "broadcast", "centralized", "shuffle"];
+const DISTRIBUTIONS: &[&str] = &["single", "per_node", "per_shard", "default"];
 const PLACES: &[&str] = &["auto", "left", "local", "right", "unresolved"];
 
 impl Binder<'_> {
@@ -18,6 +19,7 @@ impl Binder<'_> {
             let checked = match name.text.as_str() {
                 "hint.strategy" if operator == "summarize" => self.hint_word(name.text.as_str(), value, &["shuffle"]),
                 "hint.strategy" => self.hint_word(name.text.as_str(), value, STRATEGIES),
+                "hint.distribution" => self.hint_word(name.text.as_str(), value, DISTRIBUTIONS),
                 "hint.remote" => self.hint_word(name.text.as_str(), value, PLACES),
                 "hint.num_partitions" | "hint.concurrency" | "hint.spread" if !is_integer(value) => {
                     let message = format!("'{}' takes an integer", name.text);

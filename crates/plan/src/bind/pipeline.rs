@@ -48,7 +48,8 @@ impl Binder<'_> {
                 self.search_operator(None, parameters, tables, predicate, span)
             }
             OperatorKind::Find { .. } => self.find_operator(None, operator),
-            OperatorKind::Evaluate { plugin, arguments, schema, .. } => {
+            OperatorKind::Evaluate { parameters, plugin, arguments, schema } => {
+                self.check_hints("evaluate", parameters, &[])?;
                 self.evaluate_operator(None, plugin, arguments, schema.as_deref(), span)
             }
             OperatorKind::MacroExpand { parameters, group, name, statements } => {
@@ -127,7 +128,8 @@ impl Binder<'_> {
                 }
                 self.partition_operator(input, parameters, by, body, span)?
             }
-            OperatorKind::Evaluate { plugin, arguments, schema, .. } => {
+            OperatorKind::Evaluate { parameters, plugin, arguments, schema } => {
+                self.check_hints("evaluate", parameters, &[])?;
                 return self.evaluate_operator(Some(tabular), plugin, arguments, schema.as_deref(), span);
             }
             OperatorKind::Invoke { function, arguments } => {

@@ -9,6 +9,8 @@ use crate::bind::union::Input;
 use crate::bind::{Binder, Bound, Stopped};
 use crate::bound::{BExpr, BExprKind, BoundColumn, Constant, Value};
 
+const SEARCHED_TEXT: &str = "the text of 'search'";
+
 impl Binder<'_> {
     /// `* op value`: true when it is for any column.
     pub fn star_operator(&mut self, op: BinaryOp, right: &Expr, row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
@@ -112,10 +114,16 @@ impl Binder<'_> {
             ExprKind::Literal(literal) if !matches!(literal, Literal::Bool(_)) => {
                 let constant = self.literal_constant(literal, expr.span)?;
                 let text = self.convert(BExpr::constant(constant), KqlType::String);
-                let Value::String(text) = self.constant(&text, expr.span, "the text of 'search'")?.value else {
+                let Value::String(text) = self.constant(&text, expr.span, SEARCHED_TEXT)?.value else {
                     return Err(Stopped);
                 };
                 self.term_anywhere(&text, columns, is_sensitive, expr.span)
+            }
+            ExprKind::Name(name) if columns.iter().all(|column| column.name != name.text) => {
+                match self.searched_text(expr)? {
+                    Some(text) => self.term_anywhere(&text, columns, is_sensitive, expr.span),
+                    None => self.predicate(expr, &mut Row::of(columns)),
+                }
             }
             ExprKind::Chain { op, operands } if matches!(op, BinaryOp::And | BinaryOp::Or) => {
                 let mut bound = Vec::with_capacity(operands.len());
@@ -135,16 +143,39 @@ impl Binder<'_> {
             }
             ExprKind::Binary { op: BinaryOp::Has, left, right } => {
                 // `column:"a*"` has the same wildcards as a bare text.
-                if let (ExprKind::Name(name), ExprKind::Literal(Literal::String(text))) = (&left.kind, &right.kind)
+                if let ExprKind::Name(name) = &left.kind
                     && let Some(column) = columns.iter().find(|column| column.name == name.text)
+                    && let Some(text) = self.column_text(right, columns)?
                 {
-                    return self.term_anywhere(text, std::slice::from_ref(column), is_sensitive, expr.span);
+                    return self.term_anywhere(&text, std::slice::from_ref(column), is_sensitive, expr.span);
                 }
                 let expr = if is_sensitive { &sensitive(expr) } else { expr };
                 self.predicate(expr, &mut Row::of(columns))
             }
             _ if is_sensitive => self.predicate(&sensitive(expr), &mut Row::of(columns)),
             _ => self.predicate(expr, &mut Row::of(columns)),
+        }
+    }
+
+    fn column_text(&mut self, expr: &Expr, columns: &[BoundColumn]) -> Bound<Option<String>> {
+        match &expr.kind {
+            ExprKind::Literal(Literal::String(text)) => Ok(Some(text.clone())),
+            ExprKind::Name(name) if columns.iter().all(|column| column.name != name.text) => self.searched_text(expr),
+            _ => Ok(None),
+        }
+    }
+
+    /// The text that a variable holds, when it holds one.
+    fn searched_text(&mut self, variable: &Expr) -> Bound<Option<String>> {
+        let Ok(bound) = self.attempt(|binder| binder.expr(variable, &mut Row::none())) else {
+            return if self.is_waiting() { Err(Stopped) } else { Ok(None) };
+        };
+        if bound.ty != KqlType::String {
+            return Ok(None);
+        }
+        match self.constant(&bound, variable.span, SEARCHED_TEXT)?.value {
+            Value::String(text) => Ok(Some(text)),
+            _ => Ok(Some(String::new())),
         }
     }
 
@@ -176,15 +207,19 @@ impl Binder<'_> {
     }
 }
 
-/// Whether a predicate looks for a text in every column.
-pub(crate) fn has_bare_text(expr: &Expr) -> bool {
+/// Whether a predicate looks for a text in every column; a name that is no column is a variable with the text.
+pub(crate) fn has_bare_text(expr: &Expr, is_column: &dyn Fn(&str) -> bool) -> bool {
     match &expr.kind {
         ExprKind::Literal(_) | ExprKind::Star => true,
-        ExprKind::Chain { operands, .. } => operands.iter().any(has_bare_text),
+        ExprKind::Name(name) => !is_column(&name.text),
+        ExprKind::Chain { operands, .. } => operands.iter().any(|operand| has_bare_text(operand, is_column)),
         ExprKind::Binary { op: BinaryOp::And | BinaryOp::Or, left, right } => {
-            has_bare_text(left) || has_bare_text(right)
+            has_bare_text(left, is_column) || has_bare_text(right, is_column)
         }
         ExprKind::Binary { left, .. } => matches!(left.kind, ExprKind::Star),
+        ExprKind::Call { base: None, name, arguments } if name.text == "not" => {
+            arguments.iter().any(|argument| has_bare_text(&argument.value, is_column))
+        }
         _ => false,
     }
 }
