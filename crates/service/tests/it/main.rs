@@ -11,6 +11,7 @@ mod plans;
 mod properties;
 mod reference;
 mod settings;
+mod statements;
 mod three_ways;
 
 use std::path::Path;
