@@ -85,8 +85,23 @@ impl Binder<'_> {
         if failed { Err(Stopped) } else { Ok(()) }
     }
 
+    /// A default is a literal, not a name. Source: user-defined-functions page; the reference parser (KS132).
+    fn literal_default(&mut self, parameter: &Parameter, default: &Expr) -> Bound<()> {
+        let is_literal = match &default.kind {
+            ExprKind::Literal(_) => true,
+            ExprKind::Unary { operand, .. } => matches!(operand.kind, ExprKind::Literal(_)),
+            _ => false,
+        };
+        if is_literal {
+            return Ok(());
+        }
+        let message = format!("the default of parameter '{}' must be a literal", parameter.name.text);
+        self.fail(diagnostic::NOT_CONSTANT, default.span, message)
+    }
+
     /// Whether the default of a parameter is a value of its type.
     fn default_of_type(&mut self, parameter: &Parameter, default: &Expr, ty: KqlType) -> Bound<()> {
+        self.literal_default(parameter, default)?;
         let expr = self.expr(default, &mut Row::none())?;
         let from = expr.ty;
         if self.assignable(expr, ty, default.span)?.is_some() {
@@ -353,6 +368,7 @@ impl Binder<'_> {
             let message = format!("query parameter '{}' has no value and no default", name.text);
             return self.fail(diagnostic::PARAMETER_VALUE, name.span, message);
         };
+        self.literal_default(parameter, default)?;
         let what = format!("the default of query parameter '{}'", name.text);
         let bound = self.expr(default, &mut Row::none())?;
         let constant = self.constant(&bound, default.span, &what)?;

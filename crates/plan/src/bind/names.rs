@@ -9,6 +9,7 @@ use tidewater_kql::ast::{Argument, Expr, ExprKind, Literal, NamedExpr, UnaryOp};
 use crate::bind::Binder;
 use crate::bind::row::Row;
 use crate::bind::scope::Binding;
+use crate::bound::{BExprKind, Value};
 
 /// The name that a column wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,10 +127,19 @@ impl Binder<'_> {
         }
         match name {
             "column_ifexists" | "columnifexists" => {
-                return match arguments.first().map(|argument| &argument.value.kind) {
-                    Some(ExprKind::Literal(Literal::String(text))) if row.column(text).is_some() => Some(text.clone()),
-                    _ => None,
+                let text = match arguments.first().map(|argument| &argument.value.kind) {
+                    Some(ExprKind::Literal(Literal::String(text))) => text.clone(),
+                    // A parameter of a function, or a let.
+                    Some(ExprKind::Name(name)) => match self.lookup(&name.text) {
+                        Some(Binding::Scalar(value)) => match &value.kind {
+                            BExprKind::Constant(Value::String(text)) => text.clone(),
+                            _ => return None,
+                        },
+                        _ => return None,
+                    },
+                    _ => return None,
                 };
+                return row.column(&text).is_some().then_some(text);
             }
             // Only a cast of one value keeps its name.
             "make_datetime" | "make_timespan" => return if arguments.len() == 1 { first() } else { None },
