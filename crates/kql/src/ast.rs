@@ -6,6 +6,10 @@
 
 #![allow(missing_docs, reason = "the fields of operators are explained by the syntax line above them")]
 
+mod graph;
+
+pub use graph::{EdgeDirection, GraphMatch, GraphOutput, MakeGraph, PatternEdge, PatternElement};
+
 use crate::span::Span;
 use crate::stack::grow;
 use crate::types::KqlType;
@@ -561,9 +565,18 @@ pub enum OperatorKind {
         /// `project-away`.
         away: Vec<Expr>,
     },
-    /// `make-graph`, `graph-match`, `graph-shortest-paths`, `graph-mark-components`, `graph-to-table`,
-    /// `graph-where-nodes`, `graph-where-edges`, `graph(...)`: parsed for their extent, named in the refusal.
-    Graph { operator: Name },
+    /// `make-graph`
+    MakeGraph(Box<MakeGraph>),
+    /// `graph-match`, `graph-shortest-paths`
+    GraphMatch(Box<GraphMatch>),
+    /// `graph-mark-components [kind=...] [with_component_id=...]`
+    GraphMarkComponents(Vec<Property>),
+    /// `graph-to-table nodes, edges`
+    GraphToTable(Vec<GraphOutput>),
+    /// `graph-where-nodes predicate`
+    GraphWhereNodes(Expr),
+    /// `graph-where-edges predicate`
+    GraphWhereEdges(Expr),
     /// What recovery left of a syntax error; a diagnostic stands for it.
     Error,
 }

@@ -12,7 +12,14 @@
 
 #![allow(missing_docs, reason = "the fields of operators are explained by the line above them")]
 
+mod graph;
+
 use std::sync::Arc;
+
+pub use graph::{
+    Cycles, Element, Graph, GraphColumn, GraphId, GraphMatch, GraphOp, GraphPart, GraphRows, MakeGraph, MatchEdge,
+    PathFold, PathFunction, Place, Property, Shortest,
+};
 
 use datafusion::scalar::ScalarValue;
 use tidewater_functions::{Aggregate, Scalar};
@@ -431,6 +438,10 @@ pub enum RelOp {
     /// One computation with several readers (`materialize`, `fork`, `facet`): equal ids are the same rows, computed once.
     /// Columns parallel to `rel.columns`, with fresh ids.
     Shared { id: SharedId, rel: Arc<Rel> },
+    /// `graph-match`, `graph-shortest-paths`: a row per match.
+    GraphMatch(Box<GraphMatch>),
+    /// `graph-to-table`: a row per node or edge.
+    GraphRows(Box<GraphRows>),
 }
 
 /// An operator that is an algorithm over rows.

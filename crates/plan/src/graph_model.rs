@@ -66,9 +66,17 @@ pub struct GraphStep {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GraphStepKind {
     /// `AddNodes`: `NodeIdColumn`.
-    AddNodes { id: String },
+    AddNodes {
+        /// The column of the node's id.
+        id: String,
+    },
     /// `AddEdges`: `SourceColumn`, `TargetColumn`.
-    AddEdges { source: String, target: String },
+    AddEdges {
+        /// The column of the source's id.
+        source: String,
+        /// The column of the target's id.
+        target: String,
+    },
 }
 
 /// The rows of a step.

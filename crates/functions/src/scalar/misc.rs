@@ -299,25 +299,6 @@ pub const ROWS: &[Scalar] = &[
         "A stored query result by its name.",
         "stored-query-result-function"
     ),
-    refused!("graph", "graph models are not kept", "A graph model by its name.", "graph-function"),
-    refused!(
-        "all",
-        "graph operators are not served",
-        "Whether a condition holds on all edges of a path.",
-        "all-graph-function"
-    ),
-    refused!(
-        "any",
-        "graph operators are not served",
-        "Whether a condition holds on an edge of a path.",
-        "any-graph-function"
-    ),
-    refused!("map", "graph operators are not served", "A value for every edge of a path.", "map-graph-function"),
-    refused!("inner_nodes", "graph operators are not served", "The nodes inside a path.", "inner-nodes-graph-function"),
-    refused!("node_id", "graph operators are not served", "The identity of a node.", "node-id"),
-    refused!("node_degree_in", "graph operators are not served", "How many edges lead to a node.", "node-degree-in"),
-    refused!("node_degree_out", "graph operators are not served", "How many edges leave a node.", "node-degree-out"),
-    refused!("labels", "graph operators are not served", "The labels of a node or edge.", "labels-graph-function"),
     refused!(
         "current_cluster_endpoint",
         "the address that clients use is not known to the server",

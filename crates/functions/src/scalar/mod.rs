@@ -8,6 +8,7 @@ pub mod datetime_format;
 pub mod datetime_make;
 pub mod encoding;
 pub mod geo;
+pub mod graph;
 pub mod hash;
 pub mod ipv4;
 pub mod ipv6;
@@ -39,6 +40,7 @@ pub fn families() -> Vec<&'static [Scalar]> {
         datetime_make::ROWS,
         encoding::ROWS,
         geo::ROWS,
+        graph::ROWS,
         hash::ROWS,
         ipv4::ROWS,
         ipv6::ROWS,

@@ -8,6 +8,7 @@
 mod command_names;
 mod commands;
 pub(crate) mod expressions;
+mod graph;
 pub(crate) mod keywords;
 mod literals;
 mod operators;

@@ -185,10 +185,15 @@ impl<'a> Parser<'a> {
             "find" => self.find(),
             "print" => Ok(OperatorKind::Print(self.named_list()?)),
             "range" => self.range(),
-            _ if name.starts_with("graph-") || name == "make-graph" => {
-                self.skip_to_operator(self.index);
-                Ok(OperatorKind::Graph { operator: Name { text: name, span: name_span } })
+            "make-graph" => self.make_graph(),
+            "graph-match" => self.graph_match(false),
+            "graph-shortest-paths" => self.graph_match(true),
+            "graph-mark-components" => {
+                Ok(OperatorKind::GraphMarkComponents(self.parameters(&["kind", "with_component_id"])?))
             }
+            "graph-to-table" => Ok(OperatorKind::GraphToTable(self.comma_list(Self::graph_output)?)),
+            "graph-where-nodes" => Ok(OperatorKind::GraphWhereNodes(self.expression()?)),
+            "graph-where-edges" => Ok(OperatorKind::GraphWhereEdges(self.expression()?)),
             _ => {
                 let message = format!("Query could not be parsed at '{name}': expected the name of an operator");
                 let diagnostic = Diagnostic::new(diagnostic::SYNTAX, name_span, message);

@@ -1,8 +1,9 @@
 //! Tree to text: `parse(print(tree)) == tree`, spans aside.
 //!
 //! Used to normalise queries and to test the parser. Features that the tree keeps by name only
-//! (graph operators, entity groups) are printed by name.
+//! (entity groups) are printed by name.
 
+mod graph;
 mod operators;
 
 use crate::ast::{

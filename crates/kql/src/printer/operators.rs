@@ -329,7 +329,15 @@ impl Printer {
                     self.patterns(" project-away", away);
                 }
             }
-            OperatorKind::Graph { operator } => self.push(&operator.text),
+            OperatorKind::MakeGraph(graph) => self.make_graph(graph),
+            OperatorKind::GraphMatch(graph) => self.graph_match(graph),
+            OperatorKind::GraphMarkComponents(parameters) => self.word("graph-mark-components", parameters),
+            OperatorKind::GraphToTable(outputs) => {
+                self.push("graph-to-table ");
+                self.list(outputs, Self::graph_output);
+            }
+            OperatorKind::GraphWhereNodes(predicate) => self.after("graph-where-nodes ", predicate),
+            OperatorKind::GraphWhereEdges(predicate) => self.after("graph-where-edges ", predicate),
             // Everything else is printed by `operator`.
             _ => self.push("<error>"),
         }

@@ -32,6 +32,9 @@ impl Binder<'_> {
             Some(Binding::Failed) => return Err(Stopped),
             _ => {}
         }
+        if let Some(result) = self.graph_call(name, arguments, row, expr.span) {
+            return result;
+        }
         if let Some(result) = self.builtin(name, arguments, row, expr.span) {
             return result;
         }

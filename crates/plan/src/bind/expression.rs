@@ -140,6 +140,9 @@ impl Binder<'_> {
             }
             return Ok(BExpr::column(column));
         }
+        if let Some(variable) = self.graph_variable(&name.text, row) {
+            return self.graph_part(variable, name.span, row);
+        }
         match self.lookup(&name.text) {
             Some(Binding::Scalar(expr)) => {
                 self.spend(size(&expr), name.span)?;
@@ -153,7 +156,7 @@ impl Binder<'_> {
                     AnyValue::Table(_) => self.scalar_expected(name.span),
                 }
             }
-            Some(Binding::Table(_)) => self.scalar_expected(name.span),
+            Some(Binding::Table(_) | Binding::Graph(_)) => self.scalar_expected(name.span),
             Some(Binding::Pattern(_)) => {
                 self.fail(diagnostic::ARGUMENT_COUNT, name.span, format!("pattern '{}' needs its arguments", name.text))
             }

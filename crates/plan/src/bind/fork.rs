@@ -44,7 +44,7 @@ impl Binder<'_> {
     ) -> Bound<Tabular> {
         let source = self.reading(shared, input, span)?;
         let tabular = self.operators(Tabular::of(source), &pipeline.operators)?;
-        self.not_branched(&tabular, span)?;
+        self.one_table(&tabular, span)?;
         Ok(tabular)
     }
 

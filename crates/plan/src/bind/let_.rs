@@ -50,8 +50,12 @@ impl Binder<'_> {
             return Ok(Binding::EntityGroup(Rc::new(entities.clone())));
         }
         if self.is_tabular(value) {
-            let tabular = self.single_table(value)?;
-            return Ok(Binding::Table(tabular.rel));
+            let tabular = self.tabular(value)?;
+            self.not_branched(&tabular, value.span)?;
+            return Ok(match tabular.graph {
+                Some(graph) => Binding::Graph(graph),
+                None => Binding::Table(tabular.rel),
+            });
         }
         // `let f = g` with a function `g` that takes arguments is no value; a scalar is bound once and used as often as named.
         let expr = self.expr(value, &mut Row::none())?;
@@ -189,7 +193,9 @@ impl Binder<'_> {
             return self.fail(diagnostic::GENERAL, span, "the function has no result: its body has no expression");
         };
         if self.is_tabular(body) {
-            return Ok(AnyValue::Table(self.single_table(body)?));
+            let tabular = self.tabular(body)?;
+            self.not_branched(&tabular, body.span)?;
+            return Ok(AnyValue::Table(tabular));
         }
         // The body sees no column of the caller, but window functions in it are the caller's operator's.
         let mut inner = Row { windows: row.windows.take(), is_serialized: row.is_serialized, ..Row::none() };

@@ -19,6 +19,10 @@ mod evaluate;
 mod expression;
 mod find;
 mod fork;
+mod graph;
+mod graph_match;
+mod graph_scope;
+mod graph_stored;
 mod hints;
 mod join;
 mod let_;
@@ -64,8 +68,8 @@ use tidewater_kql::{Diagnostic, KqlType, Span, diagnostic};
 
 use crate::PlanContext;
 use crate::bound::{
-    BExpr, BExprKind, BindOutcome, BoundAggregate, BoundColumn, BoundQuery, ColumnId, Constant, Evaluate, Known, Need,
-    NeedKey, NeedWhat, Rel, RelOp, SharedId, StageOrder, WindowFunction,
+    BExpr, BExprKind, BindOutcome, BoundAggregate, BoundColumn, BoundQuery, ColumnId, Constant, Evaluate, GraphId,
+    Known, Need, NeedKey, NeedWhat, Rel, RelOp, SharedId, StageOrder, WindowFunction,
 };
 use crate::catalog::CatalogView;
 use restrict::RestrictedView;
@@ -134,6 +138,7 @@ pub(crate) struct Binder<'a> {
     next_need: u64,
     next_column: u32,
     next_shared: u32,
+    next_graph: u32,
     pub frames: Vec<Frame>,
     /// Where names are looked up now.
     pub env: Env,
@@ -179,6 +184,7 @@ impl<'a> Binder<'a> {
             next_need: 0,
             next_column: 0,
             next_shared: 0,
+            next_graph: 0,
             frames: vec![Frame::root()],
             env: Env::ROOT,
             database: view.current_database().to_string(),
@@ -251,6 +257,12 @@ impl<'a> Binder<'a> {
     pub fn fresh_shared(&mut self) -> SharedId {
         self.next_shared += 1;
         SharedId(self.next_shared)
+    }
+
+    /// An id for a graph.
+    pub fn fresh_graph(&mut self) -> GraphId {
+        self.next_graph += 1;
+        GraphId(self.next_graph)
     }
 
     /// The value of a constant expression; `None` after a failure that is already explained.
@@ -401,6 +413,8 @@ pub(crate) fn inputs(op: &RelOp) -> Vec<&Arc<Rel>> {
         RelOp::Join { left, right, .. } => vec![left, right],
         RelOp::Union { inputs } => inputs.iter().collect(),
         RelOp::Shared { rel, .. } => vec![rel],
+        RelOp::GraphMatch(matched) => matched.graph.rels(),
+        RelOp::GraphRows(rows) => rows.graph.rels(),
     }
 }
 
@@ -428,6 +442,24 @@ pub(crate) fn expressions(op: &RelOp) -> Vec<&BExpr> {
             series.keys.iter().chain(series.values.iter().map(|(value, _)| value)).chain([&series.bin]).collect()
         }
         RelOp::Stage(stage) => stage.groups.iter().chain(&stage.args).collect(),
+        RelOp::GraphMatch(matched) => {
+            let bodies = matched.functions.iter().map(|(_, function)| &function.body);
+            matched.graph.predicates().into_iter().chain(&matched.filters).chain(bodies).collect()
+        }
+        RelOp::GraphRows(rows) => rows.graph.predicates(),
+    }
+}
+
+/// Columns that the expressions of an operator may read beside those of its inputs.
+fn own_columns(op: &RelOp) -> Vec<ColumnId> {
+    match op {
+        RelOp::GraphMatch(matched) => {
+            let elements = matched.elements.iter().map(|(column, _)| column.id);
+            let functions = matched.functions.iter().map(|(column, _)| column.id);
+            matched.graph.properties().chain(elements).chain(functions).collect()
+        }
+        RelOp::GraphRows(rows) => rows.graph.properties().collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -477,7 +509,7 @@ pub(crate) fn is_closed(rel: &Arc<Rel>) -> bool {
         if !seen.insert(Arc::as_ptr(rel)) {
             continue;
         }
-        made.extend(rel.columns.iter().map(|column| column.id));
+        made.extend(rel.columns.iter().map(|column| column.id).chain(own_columns(&rel.op)));
         for expr in expressions(&rel.op) {
             expr.any(|node| {
                 if let BExprKind::Column(id) = node.kind {

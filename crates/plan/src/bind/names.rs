@@ -97,6 +97,8 @@ impl Binder<'_> {
     pub fn result_name(&self, expr: &Expr, row: &Row<'_>) -> Option<String> {
         match &expr.kind {
             ExprKind::Name(name) => Some(name.text.clone()),
+            // A property of a part of a pattern is named without that part.
+            ExprKind::Member { base, name } if self.is_pattern_part(base, row) => Some(name.text.clone()),
             ExprKind::Member { base, name } => Some(match self.result_name(base, row) {
                 Some(left) => format!("{left}_{}", name.text),
                 None => name.text.clone(),
@@ -112,6 +114,10 @@ impl Binder<'_> {
             ExprKind::Call { base: None, name, arguments } => self.call_name(&name.text, arguments, row),
             _ => None,
         }
+    }
+
+    fn is_pattern_part(&self, expr: &Expr, row: &Row<'_>) -> bool {
+        matches!(&expr.kind, ExprKind::Name(name) if self.graph_variable(&name.text, row).is_some())
     }
 
     fn call_name(&self, name: &str, arguments: &[Argument], row: &Row<'_>) -> Option<String> {

@@ -96,7 +96,7 @@ impl Binder<'_> {
         self.env = outer;
         self.subquery_sources.pop();
         let body = body?;
-        self.not_branched(&body, span)?;
+        self.one_table(&body, span)?;
         Ok(body.rel)
     }
 
@@ -181,7 +181,7 @@ impl Binder<'_> {
         };
         let rows = self.filtered(&rows, predicate, span)?;
         let body = self.operators(Tabular::of(rows), operators)?;
-        self.not_branched(&body, span)?;
+        self.one_table(&body, span)?;
         Ok(body.rel)
     }
 }

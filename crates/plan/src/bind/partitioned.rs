@@ -332,6 +332,9 @@ impl Binder<'_> {
                 stage.keep.extend(ids(&carry));
                 Ok((self.rel(RelOp::Stage(stage), columns, span)?, carry))
             }
+            RelOp::GraphMatch(_) | RelOp::GraphRows(_) => {
+                self.not_served(span, "a graph operator inside 'mv-apply' or 'partition'")
+            }
             RelOp::Sample { input, count } => {
                 let (input, carry) = self.partitioned_part(input, partition, span)?;
                 let Some(row) = find_scalar("rand") else {

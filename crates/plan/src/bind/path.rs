@@ -27,7 +27,10 @@ impl Binder<'_> {
         }
         let bound = match self.step_column(base, &mut links, row)? {
             Some(column) => column,
-            None => self.expr(base, row)?,
+            None => match self.pattern_property(base, &mut links, row)? {
+                Some(property) => property,
+                None => self.expr(base, row)?,
+            },
         };
         if links.is_empty() {
             return Ok(bound);
@@ -84,6 +87,18 @@ impl Binder<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// A property of a part of a graph's pattern, when the path begins with one; its link is taken.
+    fn pattern_property(&mut self, base: &Expr, links: &mut Vec<&Expr>, row: &mut Row<'_>) -> Bound<Option<BExpr>> {
+        let ExprKind::Name(name) = &base.kind else { return Ok(None) };
+        let Some(variable) = self.graph_variable(&name.text, row).filter(|_| row.column(&name.text).is_none()) else {
+            return Ok(None);
+        };
+        let Some(ExprKind::Member { name, .. }) = links.last().map(|link| &link.kind) else { return Ok(None) };
+        let property = self.graph_property(variable, name, row)?;
+        links.pop();
+        Ok(Some(property))
     }
 
     fn step(&mut self, index: &Expr, row: &mut Row<'_>) -> Bound<PathStep> {

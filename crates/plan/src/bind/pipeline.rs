@@ -29,6 +29,10 @@ impl Binder<'_> {
     pub fn operators(&mut self, source: Tabular, operators: &[Operator]) -> Bound<Tabular> {
         let mut tabular = source;
         for operator in operators {
+            if let Some(graph) = tabular.graph.take() {
+                tabular = self.graph_operator(&graph, operator)?;
+                continue;
+            }
             self.not_branched(&tabular, operator.span)?;
             tabular = self.operator(tabular, operator)?;
         }
@@ -55,7 +59,6 @@ impl Binder<'_> {
             OperatorKind::MacroExpand { parameters, group, name, statements } => {
                 self.macro_expand_operator(parameters, group, name.as_ref(), statements, span)
             }
-            OperatorKind::Graph { operator } => self.not_served(span, format!("'{}'", operator.text)),
             OperatorKind::Error => Err(self.syntax_error(span)),
             _ => self.fail(diagnostic::GENERAL, span, "this operator needs a table before it: T | ..."),
         }
@@ -164,7 +167,12 @@ impl Binder<'_> {
             OperatorKind::MacroExpand { .. } => {
                 return self.fail(diagnostic::GENERAL, span, "'macro-expand' takes no input");
             }
-            OperatorKind::Graph { operator } => return self.not_served(span, format!("'{}'", operator.text)),
+            OperatorKind::MakeGraph(graph) => return self.make_graph(input, graph, span),
+            OperatorKind::GraphMatch(_)
+            | OperatorKind::GraphMarkComponents(_)
+            | OperatorKind::GraphToTable(_)
+            | OperatorKind::GraphWhereNodes(_)
+            | OperatorKind::GraphWhereEdges(_) => return self.graph_expected(span),
             OperatorKind::Print(_) => return self.fail(diagnostic::GENERAL, span, "'print' takes no input"),
             OperatorKind::Range { .. } => return self.fail(diagnostic::GENERAL, span, "'range' takes no input"),
             OperatorKind::Error => return Err(self.syntax_error(span)),

@@ -179,7 +179,7 @@ impl Binder<'_> {
 
     fn is_tabular_binding(&mut self, binding: &Binding) -> bool {
         match binding {
-            Binding::Table(_) | Binding::Pattern(_) => true,
+            Binding::Table(_) | Binding::Graph(_) | Binding::Pattern(_) => true,
             Binding::Function(function) => self.is_tabular_function(function),
             Binding::Entity(entity, env) => {
                 let (entity, env) = (entity.clone(), *env);

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use tidewater_kql::Span;
 
+use crate::bind::graph_scope::GraphScope;
 use crate::bound::{BExpr, BoundAggregate, BoundColumn, ColumnId, WindowFunction};
 
 /// The row of the operator that is being bound.
@@ -20,6 +21,8 @@ pub(crate) struct Row<'r> {
     pub is_serialized: bool,
     /// The steps of a `scan`: `s1.x`.
     pub steps: &'r [StepColumns],
+    /// The parts of a graph's pattern, where the operator reads one.
+    pub graph: Option<GraphScope>,
 }
 
 /// The columns in the state of a step of `scan`.

@@ -11,7 +11,7 @@ use tidewater_kql::ast::{Expr, Lambda, PatternDefinition};
 
 use crate::bind::Binder;
 use crate::bind::restrict::Restriction;
-use crate::bound::{BExpr, Rel};
+use crate::bound::{BExpr, Graph, Rel};
 
 /// What a name stands for.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub(crate) enum Binding {
     Scalar(Rc<BExpr>),
     /// A tabular `let`, parameter or `as`: used under fresh column ids.
     Table(Arc<Rel>),
+    /// A graph: computed once however often it is used.
+    Graph(Arc<Graph>),
     /// A function with the names it saw.
     Function(Rc<FunctionDef>),
     /// `declare pattern`.

@@ -9,7 +9,7 @@ use crate::bind::let_::AnyValue;
 use crate::bind::row::Row;
 use crate::bind::scope::{Binding, FunctionDef};
 use crate::bind::{Binder, Bound, Stopped};
-use crate::bound::{BoundResult, Rel, RelOp, Value};
+use crate::bound::{BoundResult, Graph, Rel, RelOp, Value};
 
 /// A tabular value with what travels beside its rows.
 #[derive(Clone, Debug)]
@@ -23,12 +23,14 @@ pub(crate) struct Tabular {
     pub visualization: Option<serde_json::Value>,
     /// The results of `fork` and `facet`; then `rel` is the first of them.
     pub branches: Vec<BoundResult>,
+    /// A graph, which only graph operators read; then `rel` is empty and nobody may use it.
+    pub graph: Option<Arc<Graph>>,
 }
 
 impl Tabular {
     /// Rows with nothing beside them.
     pub fn of(rel: Arc<Rel>) -> Tabular {
-        Tabular { rel, table: None, name: None, visualization: None, branches: Vec::new() }
+        Tabular { rel, table: None, name: None, visualization: None, branches: Vec::new(), graph: None }
     }
 }
 
@@ -96,7 +98,7 @@ impl Binder<'_> {
             return found;
         }
         match self.binding_for(name, body) {
-            Some(Binding::Table(_)) => true,
+            Some(Binding::Table(_) | Binding::Graph(_)) => true,
             Some(Binding::Function(function)) => self.peek_function(&function, depth + 1),
             Some(Binding::Entity(entity, _)) => self.peek(&entity, body, depth + 1),
             Some(Binding::Scalar(_) | Binding::Pattern(_) | Binding::EntityGroup(_) | Binding::Failed) => false,
@@ -163,11 +165,21 @@ impl Binder<'_> {
     /// A tabular expression whose rows go on in a query: not the several results of `fork`.
     pub fn single_table(&mut self, expr: &Expr) -> Bound<Tabular> {
         let tabular = self.tabular(expr)?;
-        self.not_branched(&tabular, expr.span)?;
+        self.one_table(&tabular, expr.span)?;
         Ok(tabular)
     }
 
-    /// Refuses several results where one table is expected.
+    /// Refuses several results and graphs where one table is expected.
+    pub fn one_table(&mut self, tabular: &Tabular, span: Span) -> Bound<()> {
+        if tabular.graph.is_some() {
+            let message =
+                "a table is expected here, but this is a graph: a graph operator such as 'graph-match' must follow";
+            return self.fail(diagnostic::GENERAL, span, message);
+        }
+        self.not_branched(tabular, span)
+    }
+
+    /// Refuses several results where one table or graph is expected.
     pub fn not_branched(&mut self, tabular: &Tabular, span: Span) -> Bound<()> {
         if tabular.branches.is_empty() {
             return Ok(());
@@ -192,6 +204,9 @@ impl Binder<'_> {
                 let database = self.database_of(base)?;
                 if name.text == "table" {
                     return self.table_call(&database, arguments, expr.span);
+                }
+                if name.text == "graph" {
+                    return self.stored_graph(&database, arguments, expr.span);
                 }
                 let Some(function) = self.stored_function(&database, name)? else {
                     return self.unknown_function(name);
@@ -226,6 +241,7 @@ impl Binder<'_> {
     fn named_table(&mut self, name: &Name) -> Bound<Tabular> {
         match self.lookup(&name.text) {
             Some(Binding::Table(rel)) => Ok(Tabular::of(self.relabeled(&rel, name.span)?)),
+            Some(Binding::Graph(graph)) => self.graph_value(graph, name.span),
             Some(Binding::Function(function)) => self.table_of_call(&function, &[], name.span),
             Some(Binding::Scalar(_)) => self.table_expected(name.span),
             Some(Binding::Failed) => Err(Stopped),
@@ -305,15 +321,24 @@ impl Binder<'_> {
                 let [Argument { name: None, value }] = arguments else {
                     return self.count("materialize", arguments.len(), 1, 1, span).and(Err(Stopped));
                 };
-                let tabular = self.single_table(value)?;
+                let tabular = self.tabular(value)?;
+                self.not_branched(&tabular, value.span)?;
+                if tabular.graph.is_some() {
+                    // A graph is computed once however often it is read.
+                    return Ok(tabular);
+                }
                 Ok(Tabular::of(self.materialized(tabular.rel, span)?))
+            }
+            "graph" => {
+                let database = self.database.clone();
+                self.stored_graph(&database, arguments, span)
             }
             "external_table"
                 if self.flag("request_external_data_disabled") || self.flag("request_external_table_disabled") =>
             {
                 self.fail(diagnostic::GENERAL, span, "the request disables external tables")
             }
-            "external_table" | "materialized_view" | "stored_query_result" | "graph" | "totable" | "view" => {
+            "external_table" | "materialized_view" | "stored_query_result" | "totable" | "view" => {
                 self.not_served(span, format!("{}()", name.text))
             }
             "database" | "cluster" => self.fail(

@@ -68,6 +68,9 @@ impl Binder<'_> {
             return self.fail(diagnostic::GENERAL, query.span, message);
         }
         let tabular = self.tabular(query)?;
+        if let Some(graph) = &tabular.graph {
+            return self.graph_results(graph, query.span);
+        }
         for result in &tabular.branches {
             self.within_columns(&result.rel, query.span)?;
         }

@@ -7,6 +7,7 @@ pub mod algorithm;
 pub mod cells;
 pub mod dedupe;
 pub mod explain;
+pub(crate) mod graph;
 pub mod guard;
 pub mod monotone;
 pub mod mv_expand;
@@ -39,6 +40,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 
 use datafusion::execution::context::QueryPlanner;
 
+use graph::node::GraphNode;
 use ordered_aggregate::OrderedAggregateNode;
 use output::OutputNode;
 use shared::SharedNode;
@@ -103,6 +105,9 @@ impl ExtensionPlanner for OwnOperators {
         let node = node.as_any();
         if let Some(shared) = node.downcast_ref::<SharedNode>() {
             return Ok(Some(Arc::new(shared.plan(session).await?)));
+        }
+        if let Some(graph) = node.downcast_ref::<GraphNode>() {
+            return Ok(Some(Arc::new(graph.plan(session).await?)));
         }
         let ([logical], [physical]) = (logical_inputs, physical_inputs) else { return Ok(None) };
         let schema = logical.schema();

@@ -14,6 +14,7 @@ pub mod driver;
 mod evaluate;
 mod expand;
 pub mod expr;
+mod graph;
 mod join;
 mod order;
 mod relation;
@@ -31,7 +32,8 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, SortExp
 pub use evaluate::Evaluator;
 use tidewater_kql::diagnostic::GENERAL;
 
-use crate::bound::{BExpr, BExprKind, BoundColumn, BoundQuery, BoundResult, ColumnId, Rel, RelOp, SharedId};
+use crate::bound::{BExpr, BExprKind, BoundColumn, BoundQuery, BoundResult, ColumnId, GraphId, Rel, RelOp, SharedId};
+use crate::exec::graph::cell::GraphCell;
 use crate::exec::guard::{GUARD_DEPTH, Guard};
 use crate::exec::output::OutputNode;
 use crate::exec::shared::SharedCell;
@@ -45,7 +47,8 @@ pub const MAX_PLAN_NODES: usize = 20_000;
 /// The plans of a query. Shared computations run once for all of its results.
 pub fn lower_query(query: &BoundQuery, seed: u64) -> Result<PlannedQuery> {
     let lower = |lowering: &mut Lowering| query.results.iter().map(|result| lowering.result(result)).collect();
-    let mut results: Vec<PlannedResult> = twice(seed, lower)?;
+    let rels: Vec<&Rel> = query.results.iter().map(|result| &*result.rel).collect();
+    let mut results: Vec<PlannedResult> = twice(&rels, seed, lower)?;
     for (result, options) in results.iter_mut().zip(&query.result_options) {
         result.options = Arc::clone(options);
     }
@@ -54,12 +57,13 @@ pub fn lower_query(query: &BoundQuery, seed: u64) -> Result<PlannedQuery> {
 
 /// The plan of a relation on its own, under the user's column names.
 pub fn lower_relation(rel: &Rel, seed: u64) -> Result<LogicalPlan> {
-    twice(seed, |lowering| lowering.finished(rel))
+    twice(&[rel], seed, |lowering| lowering.finished(rel))
 }
 
 /// Lowers again, with what was learned of the readers of shared computations, if there are any.
-fn twice<T>(seed: u64, lower: impl Fn(&mut Lowering) -> Result<T>) -> Result<T> {
+fn twice<T>(rels: &[&Rel], seed: u64, lower: impl Fn(&mut Lowering) -> Result<T>) -> Result<T> {
     let mut lowering = Lowering::new(seed);
+    rels.iter().for_each(|rel| lowering.note_graphs(rel));
     let lowered = lower(&mut lowering)?;
     match lowering.noted.is_empty() {
         true => Ok(lowered),
@@ -91,6 +95,9 @@ struct Lowering {
     noted: HashMap<SharedId, Reads>,
     /// The predicate right above the shared computation that is lowered next.
     above: Option<BExpr>,
+    graphs: HashMap<GraphId, Arc<GraphCell>>,
+    /// Properties of graphs that some reader of the query reads.
+    graph_columns: HashSet<ColumnId>,
     seed: u64,
     nodes: usize,
     names: u32,
@@ -206,7 +213,17 @@ impl Lowered {
 
 impl Lowering {
     fn new(seed: u64) -> Lowering {
-        Lowering { shared: HashMap::new(), reads: None, noted: HashMap::new(), above: None, seed, nodes: 0, names: 0 }
+        Lowering {
+            shared: HashMap::new(),
+            reads: None,
+            noted: HashMap::new(),
+            above: None,
+            graphs: HashMap::new(),
+            graph_columns: HashSet::new(),
+            seed,
+            nodes: 0,
+            names: 0,
+        }
     }
 
     fn result(&mut self, result: &BoundResult) -> Result<PlannedResult> {
@@ -273,6 +290,8 @@ impl Lowering {
             RelOp::MakeSeries(series) => self.make_series(rel, series),
             RelOp::Stage(stage) => self.stage(rel, stage, need),
             RelOp::Shared { id, rel: inner } => self.shared(rel, *id, inner, need),
+            RelOp::GraphMatch(matched) => self.graph_match(rel, matched),
+            RelOp::GraphRows(rows) => self.graph_rows(rel, rows),
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Reads {
 impl Lowering {
     /// A fresh lowering that knows what is read of shared computations.
     pub(super) fn learned(self, seed: u64) -> Lowering {
-        Lowering { reads: Some(self.noted), ..Lowering::new(seed) }
+        Lowering { reads: Some(self.noted), graph_columns: self.graph_columns, ..Lowering::new(seed) }
     }
 
     /// Notes the predicates that stand right above a shared computation, where columns are at most renamed between.

@@ -5,5 +5,6 @@
 mod bind;
 mod exec;
 mod fuzz;
+mod graph;
 mod lower;
 mod support;

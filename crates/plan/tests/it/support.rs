@@ -16,7 +16,8 @@ use tidewater_kql::value::{datetime, decimal::Decimal, guid, timespan};
 use tidewater_kql::{KqlType, TableSchema};
 use tidewater_plan::session::{SessionOptions, execution_plan, new_session};
 use tidewater_plan::{
-    CatalogView, PlanContext, PlanError, PlannedQuery, PlannedResult, StoredFunction, TableHandle, plan_query,
+    CatalogView, GraphModel, GraphVersion, PlanContext, PlanError, PlannedQuery, PlannedResult, StoredFunction,
+    TableHandle, plan_query,
 };
 
 /// A database in memory with a session of its own.
@@ -24,6 +25,8 @@ pub struct Database {
     pub session: SessionContext,
     tables: HashMap<String, Arc<TableHandle>>,
     order: Vec<String>,
+    /// Graph models by name; of snapshots as `model/snapshot`.
+    pub graphs: HashMap<String, Arc<GraphModel>>,
 }
 
 impl CatalogView for Database {
@@ -45,6 +48,17 @@ impl CatalogView for Database {
 
     fn function(&self, _database: &str, _name: &str) -> Option<StoredFunction> {
         None
+    }
+
+    fn graph(&self, _database: &str, name: &str, version: GraphVersion<'_>) -> Option<Arc<GraphModel>> {
+        match version {
+            GraphVersion::Latest | GraphVersion::Transient => self.graphs.get(name).cloned(),
+            GraphVersion::Snapshot(snapshot) => self.graphs.get(&format!("{name}/{snapshot}")).cloned(),
+        }
+    }
+
+    fn graph_names(&self, _database: &str) -> Vec<String> {
+        self.graphs.keys().filter(|name| !name.contains('/')).cloned().collect()
     }
 }
 
@@ -101,7 +115,7 @@ impl Database {
     }
 
     pub fn with(options: SessionOptions) -> Database {
-        Database { session: new_session(&options), tables: HashMap::new(), order: Vec::new() }
+        Database { session: new_session(&options), tables: HashMap::new(), order: Vec::new(), graphs: HashMap::new() }
     }
 
     /// Stores the answer of a query as a table of some partitions; what its scans are asked for can be read.

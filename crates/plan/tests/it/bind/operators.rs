@@ -194,7 +194,6 @@ fn render_leaves_the_rows_and_describes_the_chart() {
 #[test]
 fn what_is_not_served_is_refused_by_its_name() {
     for (text, named) in [
-        ("T | make-graph s --> s", "'make-graph'"),
         ("T | evaluate autocluster()", "plugin 'autocluster'"),
         ("externaldata (a: string) ['x']", "'externaldata'"),
         ("cluster('elsewhere').database('Main').T", "another cluster"),
