@@ -49,7 +49,7 @@ pub fn key_column(id: ColumnId, input: &Rel) -> Expr {
 const MAX_VISITS: u32 = 500;
 
 /// Whether a string is known to have no null slots. Nothing is lost by `false` but an expression.
-fn is_filled(expr: &BExpr, input: &Rel) -> bool {
+pub(super) fn is_filled(expr: &BExpr, input: &Rel) -> bool {
     match expr.kind {
         BExprKind::Constant(_) | BExprKind::Convert(_) => true,
         BExprKind::Column(id) => is_filled_column(input, id, &mut MAX_VISITS.clone()),

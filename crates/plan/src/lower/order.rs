@@ -55,7 +55,7 @@ impl Lowering {
         }
         below.read(keys.iter().map(|key| &key.expr));
         let lowered = self.relation(input, &below)?;
-        let (plan, order) = self.keyed(lowered.plan, keys)?;
+        let (plan, order) = self.keyed(lowered.plan, keys, input)?;
         let plan = match fetch {
             Some(fetch) => sort_node(plan, &order, Some(rows(fetch))),
             None => plan,
@@ -64,14 +64,16 @@ impl Lowering {
     }
 
     /// The plan with a column for every sort key.
-    fn keyed(&mut self, plan: LogicalPlan, keys: &[SortKey]) -> Result<(LogicalPlan, Order)> {
+    fn keyed(&mut self, plan: LogicalPlan, keys: &[SortKey], input: &Rel) -> Result<(LogicalPlan, Order)> {
         let mut computed = Vec::new();
         let mut order = Vec::with_capacity(keys.len());
-        for key in keys {
-            // The engine would sort NaN above all numbers; a null string is the smallest string as it is.
+        for (position, key) in keys.iter().enumerate() {
+            // The engine would sort NaN above all numbers; a null string is the smallest string as it is, but not the
+            // equal of "", which shows where another key follows.
+            let is_last = position + 1 == keys.len();
             let is_plain = match key.expr.ty {
                 KqlType::Real => false,
-                KqlType::String => key.ascending == key.nulls_first,
+                KqlType::String => (is_last && key.ascending == key.nulls_first) || expr::is_filled(&key.expr, input),
                 _ => true,
             };
             let column = match (&key.expr.kind, is_plain) {
@@ -142,7 +144,7 @@ impl Lowering {
         if fetch == 0 {
             return Ok(Lowered::unordered(nothing(&lowered.plan)));
         }
-        let (plan, order) = self.keyed(lowered.plan, keys)?;
+        let (plan, order) = self.keyed(lowered.plan, keys, input)?;
         let partition_by = partition.iter().map(|id| expr::key_column(*id, input)).collect();
         let params = WindowFunctionParams {
             args: Vec::new(),
