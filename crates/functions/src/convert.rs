@@ -25,13 +25,15 @@ pub fn kernel(from: KqlType, to: KqlType) -> Option<Kernel> {
         (_, String | Dynamic) | (String | Dynamic, _) => true,
         // All but guids are numbers at heart; those of times are ticks.
         (Guid, to) => to == Guid,
+        (DateTime | TimeSpan, Bool) | (Bool | TimeSpan, DateTime) => false,
         (_, to) if to != Guid => true,
         (from, to) => from == to,
     };
     exists.then_some(convert as Kernel)
 }
 
-/// `arg` converted; null where KQL has no such conversion (`tolong(guid)`), for none of them fails. Constants are converted at once; the engine's own cast is used where it is exactly KQL's.
+/// `arg` converted; null where KQL has no such conversion (`tolong(guid)`), for none of them fails. Constants are
+/// converted at once; the engine's own cast is used where it is exactly KQL's.
 pub fn expr(arg: Expr, from: KqlType, to: KqlType) -> Result<Expr> {
     if from == to {
         return Ok(arg);
@@ -145,7 +147,7 @@ fn to_bool(call: &Call<'_>) -> Result<ColumnarValue> {
             let input = Ints::of(call, 0)?;
             each(call, |row| input.get(row).map(|value| value != 0))
         }
-        KqlType::Long | KqlType::DateTime | KqlType::TimeSpan => {
+        KqlType::Long => {
             let input = Longs::of(call, 0)?;
             each(call, |row| input.get(row).map(|value| value != 0))
         }
@@ -352,15 +354,11 @@ pub fn decimal_of_dynamic(value: Json<'_>) -> Option<Decimal> {
 
 fn to_datetime(call: &Call<'_>) -> Result<ColumnarValue> {
     match call.types[0] {
-        KqlType::Bool => {
-            let input = Bools::of(call, 0)?;
-            each(call, |row| input.get(row).map(i64::from))
-        }
         KqlType::Int => {
             let input = Ints::of(call, 0)?;
             each(call, |row| valid_datetime(i64::from(input.get(row)?)))
         }
-        KqlType::Long | KqlType::TimeSpan => {
+        KqlType::Long => {
             let input = Longs::of(call, 0)?;
             each(call, |row| valid_datetime(input.get(row)?))
         }

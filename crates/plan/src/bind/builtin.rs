@@ -100,10 +100,6 @@ impl Binder<'_> {
             let message = format!("{name}(): the argument must be string or dynamic, but this is {}", operand.ty);
             return self.fail(diagnostic::ARGUMENT_TYPE, span, message);
         }
-        if tidewater_functions::convert::kernel(operand.ty, to).is_none() {
-            let message = format!("{name}(): a {} cannot be converted", operand.ty);
-            return self.fail(diagnostic::ARGUMENT_TYPE, span, message);
-        }
         Ok(self.convert(operand, to))
     }
 
