@@ -152,7 +152,9 @@ pub enum ExprKind {
     DataTable { columns: Vec<ColumnDeclaration>, values: Vec<Expr> },
     /// `externaldata (name: type, ...) [uris] with (properties)`.
     ExternalData { columns: Vec<ColumnDeclaration>, uris: Vec<Expr>, properties: Vec<Property> },
-    /// `inline external table` and other documented sources that are not served; the text names them.
+    /// `inline_external_table (...) kind=storage ... (uris)`.
+    InlineExternalTable(Box<ExternalDefinition>),
+    /// Other documented sources that are not served; the text names them.
     OtherSource { what: String },
     /// `entity_group [entities]`: databases, clusters or tables for `macro-expand`.
     EntityGroup(Vec<Expr>),
@@ -640,4 +642,50 @@ pub enum FindColumn {
     Column(Name, Option<KqlType>),
     /// `pack(*)`, `pack_all()`
     Pack,
+}
+
+/// An external table: where its files are and how they are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExternalDefinition {
+    /// Its columns; none for `kind=delta` without a schema.
+    pub columns: Vec<ColumnDeclaration>,
+    /// `storage`, `delta`, `sql`, ...
+    pub kind: Name,
+    /// `partition by (...)`.
+    pub partitions: Vec<ExternalPartition>,
+    /// `pathformat = (...)`.
+    pub path_format: Vec<PathPart>,
+    /// `dataformat = csv`.
+    pub data_format: Option<Name>,
+    /// Storage connection strings.
+    pub uris: Vec<Expr>,
+    /// `with (...)`.
+    pub properties: Vec<Property>,
+}
+
+/// A partition column of an external table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExternalPartition {
+    /// Its name.
+    pub name: Name,
+    /// Its type.
+    pub ty: KqlType,
+    /// What of the table's columns it is made of; `None` for a virtual column.
+    pub value: Option<Expr>,
+}
+
+/// A part of the paths of an external table's files.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PathPart {
+    /// A text as it is.
+    Text(String),
+    /// A partition's value.
+    Partition(Name),
+    /// `datetime_pattern("yyyyMMdd", Partition)`.
+    DateTime {
+        /// The pattern.
+        pattern: String,
+        /// The partition.
+        partition: Name,
+    },
 }

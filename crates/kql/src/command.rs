@@ -6,6 +6,8 @@
 use crate::ast::{ColumnDeclaration, Expr, ExprKind, Lambda, Literal, Name, Operator, Property, Script};
 use crate::span::Span;
 
+pub use crate::entity_command::*;
+
 /// A management command.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the syntax line above each variant explains its fields")]
@@ -104,8 +106,8 @@ pub enum Command {
     GetKustoIdentityToken,
     /// `.get ingestion resources`.
     GetIngestionResources,
-    /// `.show materialized-views`.
-    ShowMaterializedViews,
+    /// External tables, materialized views, stored query results, graphs, entity groups.
+    Entity(Box<EntityCommand>),
     /// `.show principal roles`.
     ShowPrincipalRoles,
 

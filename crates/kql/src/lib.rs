@@ -7,6 +7,7 @@
 pub mod ast;
 pub mod command;
 pub mod diagnostic;
+pub mod entity_command;
 pub mod lexer;
 pub mod parser;
 pub mod printer;

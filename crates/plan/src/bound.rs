@@ -28,6 +28,7 @@ use tidewater_kql::{Column, KqlType, TableSchema};
 
 use crate::catalog::TableHandle;
 use crate::exec::algorithm::Algorithm;
+use crate::hidden::Hidden;
 
 /// Identity of a column inside one query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -374,6 +375,8 @@ pub struct Rel {
     pub is_sorted: bool,
     /// Relations on the longest way down, this one included; bounded by the binder.
     pub depth: u32,
+    /// Columns that travel with the rows and that only functions such as `ingestion_time()` read.
+    pub hidden: Option<Arc<Hidden>>,
 }
 
 impl Rel {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use tidewater_kql::TableSchema;
 
+use crate::external::ExternalSource;
 use crate::graph_model::{GraphModel, GraphVersion};
 
 /// One consistent view of the catalog, for the whole of one query.
@@ -29,6 +30,76 @@ pub trait CatalogView: Send + Sync {
 
     /// The stored functions of a database, for hints.
     fn function_names(&self, _database: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// A table's rows with the columns of `hidden::HIDDEN` behind its own; `None` for what is kept in no extents.
+    fn hidden_rows(&self, _database: &str, _name: &str) -> Option<Arc<dyn TableProvider>> {
+        None
+    }
+
+    /// A point in the history of all tables, for `cursor_current()`: what comes later lies at or behind it.
+    fn cursor(&self) -> i64 {
+        0
+    }
+
+    /// Whether a cluster's name or address is this server's own. Never called for `""`, `"."` and the like.
+    fn is_own_cluster(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// The address that clients use, for `current_cluster_endpoint()`.
+    fn cluster_endpoint(&self) -> String {
+        String::new()
+    }
+
+    /// The rows of files outside of the databases. Errors: a message that says why they cannot be read.
+    fn external_data(&self, _source: &ExternalSource) -> Result<Arc<dyn TableProvider>, String> {
+        Err("external data cannot be read here".to_string())
+    }
+
+    /// A stored external table; with a mapping by its name if one is given. Errors: a message that says what is wrong.
+    fn external_table(
+        &self,
+        _database: &str,
+        _name: &str,
+        _mapping: Option<&str>,
+    ) -> Option<Result<Arc<TableHandle>, String>> {
+        None
+    }
+
+    /// The external tables of a database.
+    fn external_table_names(&self, _database: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// A materialized view by its exact name.
+    fn materialized_view(&self, _database: &str, _name: &str) -> Option<MaterializedView> {
+        None
+    }
+
+    /// The materialized views of a database.
+    fn materialized_view_names(&self, _database: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// A stored query result by its exact name; none that has expired.
+    fn stored_query_result(&self, _database: &str, _name: &str) -> Option<Arc<TableHandle>> {
+        None
+    }
+
+    /// The stored query results of a database.
+    fn stored_query_result_names(&self, _database: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The entities of a stored entity group, as its command gave them: `cluster('c').database('d')`.
+    fn entity_group(&self, _database: &str, _name: &str) -> Option<Vec<String>> {
+        None
+    }
+
+    /// The entity groups of a database.
+    fn entity_group_names(&self, _database: &str) -> Vec<String> {
         Vec::new()
     }
 
@@ -81,4 +152,19 @@ pub struct StoredFunction {
     pub folder: String,
     /// Its own words about itself.
     pub docstring: String,
+    /// A view: wildcards of tables see it.
+    pub is_view: bool,
+}
+
+/// A materialized view as texts that are expanded where it is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaterializedView {
+    /// Its name.
+    pub name: String,
+    /// `{ ... }`: all of it, with the records that are not materialized yet.
+    pub body: String,
+    /// `{ ... }`: the materialized part alone.
+    pub materialized: String,
+    /// When it was last materialized, in ticks; 0 for never.
+    pub last_run: i64,
 }

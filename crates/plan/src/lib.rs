@@ -9,7 +9,9 @@ pub mod bound;
 pub mod catalog;
 pub mod error;
 pub mod exec;
+pub mod external;
 pub mod graph_model;
+pub mod hidden;
 pub mod lower;
 pub mod options;
 pub mod rules;
@@ -22,8 +24,10 @@ use std::sync::Arc;
 use datafusion::logical_expr::LogicalPlan;
 use tidewater_kql::TableSchema;
 
-pub use catalog::{CatalogView, StoredFunction, TableHandle};
+pub use bind::check_function;
+pub use catalog::{CatalogView, MaterializedView, StoredFunction, TableHandle};
 pub use error::PlanError;
+pub use external::{ExternalSource, Partition, PartitionValue, PathPiece, external_source};
 pub use graph_model::{GraphLabel, GraphModel, GraphRows, GraphStep, GraphStepKind, GraphVersion};
 pub use lower::driver::plan_query;
 

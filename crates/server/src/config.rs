@@ -60,6 +60,12 @@ pub struct Config {
     pub shutdown_timeout_seconds: u64,
     /// Directories that `.ingest into` may read files from.
     pub ingest_directories: Vec<PathBuf>,
+    /// Directories whose files queries may read as external data.
+    pub external_directories: Vec<PathBuf>,
+    /// Addresses, hosts and patterns of hosts that queries may read external data from.
+    pub external_urls: Vec<String>,
+    /// Names by which queries may call this server a cluster.
+    pub cluster_names: Vec<String>,
     /// Directory of Parquet files that a fresh server loads into the database `Samples`.
     pub samples_dir: Option<PathBuf>,
     /// Origins whose pages may call the server; `*` is any.
@@ -153,6 +159,18 @@ pub const SETTINGS: &[Setting] = &[
     setting("header_timeout_seconds", "30", "time a client has to send its headers"),
     setting("shutdown_timeout_seconds", "10", "time that running requests have when the server stops"),
     setting("ingest_directories", "", "directories that '.ingest into' may read files from, separated by ','"),
+    setting(
+        "external_directories",
+        "",
+        "directories that 'externaldata' and external tables may read files from, separated by ','",
+    ),
+    setting(
+        "external_urls",
+        "",
+        "addresses that 'externaldata' and external tables may read, separated by ','; 'https://host/path' with all below, \
+         'host', 'host:port', '*.suffix'",
+    ),
+    setting("cluster_names", "", "names that cluster() means this server by beside its address, separated by ','"),
     setting("samples_dir", "", "directory of Parquet files that go into the database 'Samples' at the first start"),
     setting("cors_origins", "*", "origins whose pages may call the server, separated by ','; '*' is any"),
     setting("log_format", "text", "'text' or 'json'"),
@@ -303,6 +321,9 @@ impl Config {
             header_timeout_seconds: reader.number("header_timeout_seconds")?,
             shutdown_timeout_seconds: reader.number("shutdown_timeout_seconds")?,
             ingest_directories: reader.list("ingest_directories").into_iter().map(PathBuf::from).collect(),
+            external_directories: reader.list("external_directories").into_iter().map(PathBuf::from).collect(),
+            external_urls: reader.list("external_urls"),
+            cluster_names: reader.list("cluster_names"),
             samples_dir: reader.path("samples_dir"),
             cors_origins: reader.list("cors_origins"),
             log_format: reader.one_of("log_format", &["text", "json"])?,

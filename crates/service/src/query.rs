@@ -41,7 +41,7 @@ impl Service {
     async fn query_marked(&self, context: &Context, text: &str, mark: &Arc<Mark>) -> Result<QueryAnswer> {
         let permit = self.admit(context, text).await?;
         let snapshot = self.inner().store.snapshot();
-        let view = View::new(&self.inner().store, snapshot, &context.database)?;
+        let view = View::new(self, snapshot, &context.database)?;
         self.run_planned(context, text, &view, mark, Some(permit)).await
     }
 
@@ -49,7 +49,7 @@ impl Service {
     pub async fn explain(&self, context: &Context, text: &str) -> Result<Vec<String>> {
         let permit = self.admit(context, text).await?;
         let snapshot = self.inner().store.snapshot();
-        let view = View::new(&self.inner().store, snapshot, &context.database)?;
+        let view = View::new(self, snapshot, &context.database)?;
         let planned = self.plan(context, text, &view, permit).await?;
         let mut plans = Vec::with_capacity(planned.results.len());
         for result in planned.results {
@@ -120,6 +120,15 @@ impl Service {
             });
         }
         Ok(QueryAnswer { results, options })
+    }
+
+    /// The rows of a result under the service's own settings, for what is not a caller's answer.
+    pub(crate) async fn plain_rows(
+        &self,
+        context: &Context,
+        result: PlannedResult,
+    ) -> Result<(BoxStream<'static, Result<arrow::array::RecordBatch>>, PlannedResult)> {
+        self.rows(context, &self.inner().session, &self.inner().runtime_env, result).await
     }
 
     /// The stream of a result, which begins to run when it is first read.

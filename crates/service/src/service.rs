@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{DEFAULT_DATABASE, now_ticks};
 use crate::error::{Error, Result};
+use crate::external::External;
+use crate::external::location::Policy;
 use crate::journal::Journal;
 use crate::limits::Admission;
 use crate::maintenance::Maintenance;
@@ -27,6 +29,12 @@ pub struct ServiceOptions {
     pub max_concurrent: usize,
     /// Directories that `.ingest into` may read files from.
     pub ingest_directories: Vec<PathBuf>,
+    /// Directories whose files queries may read as external data.
+    pub external_directories: Vec<PathBuf>,
+    /// Addresses, hosts and patterns of hosts that queries may read external data from.
+    pub external_urls: Vec<String>,
+    /// Names by which queries may call this server a cluster, beside `localhost`; the first is its address.
+    pub cluster_names: Vec<String>,
     /// Threads that a query is laid out for; 0 is one per core.
     pub threads: usize,
     /// Rows of the engine's batches; 0 is the engine's usual number.
@@ -54,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Admission,
     pub(crate) maintenance: Maintenance,
     pub(crate) jobs: crate::jobs::Running,
+    pub(crate) external: Arc<External>,
     sql_session: SessionContext,
     pub(crate) started_ticks: i64,
     runtime: tokio::runtime::Handle,
@@ -99,6 +108,8 @@ impl Service {
             None => tokio::runtime::Handle::try_current()
                 .map_err(|_| Error::internal("a service must be opened on a runtime"))?,
         };
+        let policy = Policy::new(options.external_directories.clone(), &options.external_urls)?;
+        let external = Arc::new(External::new(policy, store.root().join("tmp")));
         let admission = Admission::new(if options.max_concurrent == 0 { cores * 10 } else { options.max_concurrent });
         let inner = Inner {
             store,
@@ -109,6 +120,7 @@ impl Service {
             admission,
             maintenance: Maintenance::default(),
             jobs: crate::jobs::Running::default(),
+            external,
             sql_session,
             started_ticks: now_ticks(),
             runtime,
@@ -117,7 +129,24 @@ impl Service {
         };
         let service = Service { inner: Arc::new(inner) };
         service.ensure_default_database()?;
+        service.start_upkeep();
         Ok(service)
+    }
+
+    /// Looks after views and stored results until the service stops or nobody holds it.
+    fn start_upkeep(&self) {
+        let service = Arc::downgrade(&self.inner);
+        let stop = self.inner.stop.clone();
+        self.inner.runtime.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
+                }
+                let Some(inner) = service.upgrade() else { return };
+                Service { inner }.upkeep().await;
+            }
+        });
     }
 
     /// Clients fall back to this database, so it always exists.
@@ -195,6 +224,8 @@ impl Service {
     }
 }
 
+/// How often views and stored results are looked at.
+const UPKEEP_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
 const TOP_CONSUMERS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(3).expect("three is not zero");
 /// Below the store's directory for what a restart may delete.
 const SPILL_DIRECTORY: &str = "tmp/spill";

@@ -26,11 +26,13 @@ pub use catalog::commit::{Commit, Committed, NewTable};
 pub use catalog::plan::{Alteration, CreateMode, FunctionSpec, TableSpec};
 pub use catalog::snapshot::{Database, Extent, Shape, Snapshot, Table};
 pub use catalog::{
-    Catalog, Change, ColumnRow, DatabaseRow, ExtentRow, FunctionRow, PropertyKey, PropertyOwner, TableRow,
+    Catalog, Change, ColumnRow, DatabaseRow, Expect, ExtentRow, FunctionRow, PropertyEdit, PropertyKey, PropertyOwner,
+    TableRow,
 };
 pub use error::{Entity, Error, ErrorKind, Result};
 pub use extent::StagedExtent;
 pub use extent::merge::MergeReport;
+pub use extent::scan::HIDDEN_COLUMNS;
 pub use extent::stats::{Bound, ColumnStats};
 pub use extent::write::{ExtentWriter, ExtentWriterTask, Target, WriteOptions};
 pub use fault::{FaultPoint, Faults};

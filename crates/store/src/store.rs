@@ -17,7 +17,7 @@ use crate::catalog::commit::{self, Commit, Committed, NewTable};
 use crate::catalog::plan::{self, Alteration, CreateMode, Draft, FunctionSpec, TableSpec};
 use crate::catalog::snapshot::{Assembly, Database, Removed, Snapshot, Table};
 use crate::catalog::sqlite::SqliteCatalog;
-use crate::catalog::{Catalog, PropertyKey};
+use crate::catalog::{Catalog, PropertyEdit, PropertyKey};
 use crate::delta::Mirror;
 use crate::error::{Error, Result};
 use crate::extent::merge::{self, MergeReport};
@@ -275,6 +275,11 @@ impl Store {
         self.change(move |s, d| plan::put_property(s, d, key, value)).await.map(drop)
     }
 
+    /// Changes properties in one transaction; none of them when a condition does not hold.
+    pub async fn edit_properties(&self, edits: Vec<PropertyEdit>) -> Result<()> {
+        self.change(move |s, d| plan::edit_properties(s, d, edits)).await.map(drop)
+    }
+
     /// Prepares a table that will exist when a [`Commit`] creates it; its data can be written before.
     pub fn new_table(&self, database: DatabaseId, spec: &TableSpec) -> Result<NewTable> {
         plan::database(&self.snapshot(), database)?;
@@ -317,6 +322,11 @@ impl Store {
     /// The table as the engine reads it, in the state of a snapshot; its schema is `table.schema().arrow()`.
     pub fn provider(&self, table: &Table) -> Arc<dyn TableProvider> {
         Arc::new(ExtentTable::new(table))
+    }
+
+    /// The same with [`crate::HIDDEN_COLUMNS`] behind the table's own.
+    pub fn provider_with_hidden(&self, table: &Table) -> Arc<dyn TableProvider> {
+        Arc::new(ExtentTable::new(table).with_hidden())
     }
 
     /// Rewrites small extents as few large ones and swaps them in one commit.
@@ -435,7 +445,7 @@ impl Inner {
         let mut ready: Vec<(&Arc<Ticket>, Planned)> = Vec::new();
         for ticket in batch {
             let Some(plan) = ticket.plan.lock().take() else { continue };
-            let mut draft = Draft::new(&working, self.options.clock.now());
+            let mut draft = Draft::new(&working, sequence, self.options.clock.now());
             let planned = plan(&working, &mut draft).and_then(|value| {
                 if !draft.changes.is_empty() {
                     let mut own = Removed::default();

@@ -280,58 +280,65 @@ pub const ROWS: &[Scalar] = &[
         "The rank of the row.",
         "row-rank-dense-function"
     ),
-    refused!(
+    binder(
         "external_table",
-        "external tables are not kept",
+        &[],
+        &[sig(&[required("name", STRING), optional("mapping", STRING)], TO_DYNAMIC)],
         "An external table by its name.",
-        "external-table-function"
+        "external-table-function",
     ),
-    refused!(
+    binder(
         "materialized_view",
-        "materialized views are not kept",
+        &[],
+        &[sig(&[required("name", STRING), optional("max_age", TIMESPAN)], TO_DYNAMIC)],
         "The materialized part of a view.",
-        "materialized-view-function"
+        "materialized-view-function",
     ),
     refused!("entity_group", "entity groups are not kept", "An entity group by its name.", "entity-groups"),
-    refused!(
+    binder(
         "stored_query_result",
-        "query results are not stored",
+        &[],
+        &[sig(&[required("name", STRING)], TO_DYNAMIC)],
         "A stored query result by its name.",
-        "stored-query-result-function"
+        "stored-query-result-function",
     ),
-    refused!(
+    binder(
         "current_cluster_endpoint",
-        "the address that clients use is not known to the server",
+        &[],
+        &[sig(&[], TO_STRING)],
         "The address of the cluster.",
-        "current-cluster-endpoint-function"
+        "current-cluster-endpoint-function",
     ),
-    refused!(
+    binder(
         "current_principal_details",
-        "nothing but the principal's name is known",
+        &[],
+        &[sig(&[], TO_DYNAMIC)],
         "What is known of who runs the query.",
-        "current-principal-details-function"
+        "current-principal-details-function",
     ),
-    refused!(
+    binder(
         "current_principal_is_member_of",
-        "groups of principals are not known",
-        "Whether who runs the query belongs to a group.",
-        "current-principal-is-member-of-function"
+        &[],
+        &[sig(&[repeated("principal", STRING)], TO_BOOL)],
+        "Whether one of the names is that of who runs the query; there are no groups.",
+        "current-principal-is-member-of-function",
     ),
     refused!("current_node_id", "it is not documented", "The node that runs the query.", ""),
-    refused!(
+    binder(
         "cursor_after",
-        "database cursors are not kept",
+        &[],
+        &[sig(&[required("cursor", STRING)], TO_BOOL)],
         "Whether a row was ingested after a cursor.",
-        "cursor-after-function"
+        "cursor-after-function",
     ),
-    refused!(
+    binder(
         "cursor_before_or_at",
-        "database cursors are not kept",
+        &[],
+        &[sig(&[required("cursor", STRING)], TO_BOOL)],
         "Whether a row was ingested before a cursor.",
-        "cursor-before-or-at-function"
+        "cursor-before-or-at-function",
     ),
-    refused!("cursor_current", "database cursors are not kept", "The database's cursor.", "cursor-current"),
-    refused!("current_cursor", "database cursors are not kept", "The old name of cursor_current().", "cursor-current"),
+    binder("cursor_current", &["current_cursor"], &[sig(&[], TO_STRING)], "The database's cursor.", "cursor-current"),
     refused!("row_id", "rows have no identity of their own", "The identity of a row.", ""),
     refused!("rowstore_ordinal_range", "it is not documented", "Positions in a row store.", ""),
     refused!(

@@ -4,10 +4,10 @@
 //! the text may be a longer command that is only known by name (`.show table T policy caching`).
 
 use super::{P, Parsed, Parser, shortened};
-use crate::ast::{ColumnDeclaration, Name, Property};
+use crate::ast::{ColumnDeclaration, Name, Property, Script};
 use crate::command::{
-    Command, ExtentScope, FunctionDefinition, FunctionMode, QueryIngestion, SchemaForm, ShowTable, TableDefinition,
-    TagTest,
+    Command, EntityCommand, ExtentScope, FunctionDefinition, FunctionMode, QueryIngestion, SchemaForm, ShowTable,
+    TableDefinition, TagTest, TextKind,
 };
 use crate::diagnostic::{self, Diagnostic};
 use crate::lexer::TokenKind;
@@ -151,7 +151,7 @@ impl Parser<'_> {
     }
 
     /// Reads the words if all of them are next.
-    fn eat_words(&mut self, words: &[&str]) -> bool {
+    pub(super) fn eat_words(&mut self, words: &[&str]) -> bool {
         let found = words.iter().enumerate().all(|(ahead, word)| self.is_word(ahead, word));
         if found {
             for _ in words {
@@ -178,6 +178,10 @@ impl Parser<'_> {
                 let table = self.entity_name()?;
                 Ok(self.eat_word("data").then_some(Command::ClearTableData { table }))
             }
+            "clear" => self.clear_entity(),
+            "enable" => self.enable_entity(true),
+            "disable" => self.enable_entity(false),
+            "make" => self.make_command(),
             "cancel" if self.eat_word("query") => {
                 let client_request_id = self.identifier()?;
                 Ok(Some(Command::CancelQuery { client_request_id, properties: self.with_properties()? }))
@@ -195,7 +199,7 @@ impl Parser<'_> {
     // Names and small clauses.
 
     /// The name of a table, database or function: bare, with hyphens and dots, bracketed or quoted.
-    fn entity_name(&mut self) -> P<Name> {
+    pub(super) fn entity_name(&mut self) -> P<Name> {
         if self.at(TokenKind::String) {
             let span = self.span();
             return Ok(Name { text: self.string_token()?, span });
@@ -300,9 +304,8 @@ impl Parser<'_> {
                 Command::ShowOperations { ids }
             }
             "commands" => Command::ShowCommands,
-            "materialized-views" => Command::ShowMaterializedViews,
             "principal" if self.eat_word("roles") => Command::ShowPrincipalRoles,
-            _ => return Ok(None),
+            noun => return self.show_entity(noun),
         };
         Ok(Some(command))
     }
@@ -447,7 +450,7 @@ impl Parser<'_> {
                 };
                 self.create_function(mode)
             }
-            _ => Ok(None),
+            _ => self.put_entity(verb),
         }
     }
 
@@ -502,6 +505,15 @@ impl Parser<'_> {
         let properties = self.with_properties()?;
         if_not_exists |= self.eat_word("ifnotexists");
         let name = self.entity_name()?;
+        if mode == FunctionMode::Alter && self.kind_at(1) == TokenKind::String {
+            let which = if self.eat_word("folder") { Some(TextKind::Folder) } else { None };
+            let which = which.or_else(|| self.eat_word("docstring").then_some(TextKind::DocString));
+            if let Some(which) = which {
+                let text = self.string_literal()?;
+                let alter = EntityCommand::AlterFunctionText { function: name, which, text };
+                return Ok(Some(Command::Entity(Box::new(alter))));
+            }
+        }
         let start = self.span();
         let parameters = self.parenthesized(Self::parameter)?;
         let parameters_text = self.since(start).text(self.text).to_string();
@@ -532,7 +544,7 @@ impl Parser<'_> {
             let functions = self.entity_names()?;
             return Ok(Some(Command::DropFunctions { functions, if_exists: self.eat_word("ifexists") }));
         }
-        Ok(None)
+        self.drop_entity()
     }
 
     fn rename_command(&mut self) -> P<Option<Command>> {
@@ -549,7 +561,7 @@ impl Parser<'_> {
             })?;
             return Ok(Some(Command::RenameTables { renames }));
         }
-        Ok(None)
+        self.rename_entity()
     }
 
     // Ingestion
@@ -622,7 +634,12 @@ impl Parser<'_> {
     fn ingest_from_query(&mut self, mode: QueryIngestion) -> P<Option<Command>> {
         let is_async = self.eat_word("async");
         if self.at_word("stored_query_result") {
-            return Ok(None);
+            return match mode {
+                QueryIngestion::Set | QueryIngestion::SetOrReplace => {
+                    self.set_stored_result(mode == QueryIngestion::SetOrReplace, is_async)
+                }
+                _ => Ok(None),
+            };
         }
         // `.set table T admins (...)` is another command; here `table` may stand before the name.
         if self.at_word("table") && (self.kind_at(1) == TokenKind::Name || self.at_bracketed_name(1)) {
@@ -630,13 +647,19 @@ impl Parser<'_> {
         }
         let table = self.entity_name()?;
         let properties = self.with_properties()?;
+        let (query, query_span) = self.query_behind_marker()?;
+        Ok(Some(Command::IngestFromQuery { mode, is_async, table, properties, query, query_span }))
+    }
+
+    /// `<| query`, to the end of the text.
+    pub(super) fn query_behind_marker(&mut self) -> P<(Script, Span)> {
         let marker = self.expect(TokenKind::LessPipe)?;
         let from = marker.span.end as usize;
         let mut parser = Parser::over(self.text, from, false);
         let query = parser.script();
         let query_span = parser.query_span(from);
         self.diagnostics.extend(parser.finish());
-        Ok(Some(Command::IngestFromQuery { mode, is_async, table, properties, query, query_span }))
+        Ok((query, query_span))
     }
 
     /// From the first token to the end of the last one.

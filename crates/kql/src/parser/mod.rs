@@ -7,7 +7,9 @@
 
 mod command_names;
 mod commands;
+mod entity_commands;
 pub(crate) mod expressions;
+mod external;
 mod graph;
 pub(crate) mod keywords;
 mod literals;

@@ -9,10 +9,7 @@ impl Parser<'_> {
     pub(super) fn data_source(&mut self) -> P<ExprKind> {
         let word = self.bump().span.text(self.text);
         if word == "inline_external_table" {
-            self.skip_until(self.index, |kind| {
-                matches!(kind, TokenKind::Pipe | TokenKind::Semicolon | TokenKind::Comma)
-            });
-            return Ok(ExprKind::OtherSource { what: word.into() });
+            return Ok(ExprKind::InlineExternalTable(Box::new(self.external_definition()?)));
         }
         let columns = self.schema()?;
         if word == "datatable" {

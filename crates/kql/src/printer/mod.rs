@@ -7,8 +7,9 @@ mod graph;
 mod operators;
 
 use crate::ast::{
-    Argument, BinaryOp, ColumnDeclaration, Expr, ExprKind, Lambda, Literal, Name, NamedExpr, OrderKey, Parameter,
-    ParameterType, PatternDefinition, Pipeline, Property, Script, Statement, StatementKind, UnaryOp,
+    Argument, BinaryOp, ColumnDeclaration, Expr, ExprKind, ExternalDefinition, Lambda, Literal, Name, NamedExpr,
+    OrderKey, Parameter, ParameterType, PathPart, PatternDefinition, Pipeline, Property, Script, Statement,
+    StatementKind, UnaryOp,
 };
 use crate::lexer::{self, TokenKind};
 use crate::parser::expressions::TABULAR_CALLS;
@@ -346,6 +347,10 @@ impl Printer {
                 self.push("]");
                 self.with_properties(properties);
             }
+            ExprKind::InlineExternalTable(definition) => {
+                self.push("inline_external_table");
+                self.external_definition(definition);
+            }
             ExprKind::OtherSource { what } => {
                 self.push(what);
                 self.push(" ()");
@@ -392,6 +397,53 @@ impl Printer {
             printer.expression(&argument.value, OR);
         });
         self.push(")");
+    }
+
+    fn external_definition(&mut self, definition: &ExternalDefinition) {
+        if !definition.columns.is_empty() {
+            self.push(" ");
+            self.schema(&definition.columns);
+        }
+        self.push(" kind = ");
+        self.name(&definition.kind);
+        if !definition.partitions.is_empty() {
+            self.push(" partition by (");
+            self.list(&definition.partitions, |printer, partition| {
+                printer.name(&partition.name);
+                printer.push(&format!(": {}", partition.ty.name()));
+                if let Some(value) = &partition.value {
+                    printer.push(" = ");
+                    printer.expression(value, UNARY);
+                }
+            });
+            self.push(")");
+        }
+        if !definition.path_format.is_empty() {
+            self.push(" pathformat = (");
+            for part in &definition.path_format {
+                match part {
+                    PathPart::Text(text) => self.string(text),
+                    PathPart::Partition(name) => self.name(name),
+                    PathPart::DateTime { pattern, partition } => {
+                        self.push("datetime_pattern(");
+                        self.string(pattern);
+                        self.push(", ");
+                        self.name(partition);
+                        self.push(")");
+                    }
+                }
+                self.push(" ");
+            }
+            self.push(")");
+        }
+        if let Some(format) = &definition.data_format {
+            self.push(" dataformat = ");
+            self.name(format);
+        }
+        self.push(" (");
+        self.list(&definition.uris, |printer, uri| printer.expression(uri, UNARY));
+        self.push(")");
+        self.with_properties(&definition.properties);
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline) {

@@ -645,13 +645,59 @@ fn commands_that_are_not_served_keep_their_names() {
     assert_eq!(name(".drop table T ingestion csv mapping 'm'"), "drop table ingestion mapping");
     assert_eq!(name(".show capacity | project x"), "show capacity |");
     assert_eq!(name(".set table T admins ('u')"), "set table admins");
-    assert_eq!(name(".set stored_query_result R <| T | count"), "set stored query result");
+    assert_eq!(name(".show materialized-view V policy caching"), "show materialized view policy caching");
     assert_eq!(
-        name(".create materialized-view V on table T { T | summarize count() by x }"),
-        "create materialized view"
+        name(".alter external table E policy query_acceleration '{}'"),
+        "alter external table policy query acceleration"
     );
     assert_eq!(name(".add database X viewers ('u')"), "add database viewers");
     assert_eq!(name(".refresh database 'd' table 't' cache ingestionbatchingpolicy"), "refresh database cache");
+}
+
+#[test]
+fn commands_about_entities_have_trees() {
+    use tidewater_kql::command::{
+        EntityCommand, ExternalTableCommand, GraphCommand, MaterializedViewCommand, PutMode, ShowView,
+        StoredResultCommand,
+    };
+    let entity = |text: &str| match command(text) {
+        Command::Entity(entity) => *entity,
+        other => panic!("{text}: {other:?}"),
+    };
+    let text = ".create async ifnotexists materialized-view with (backfill=true) V on table ['a b'] { ['a b'] | summarize count() by x }";
+    let EntityCommand::MaterializedView(MaterializedViewCommand::Put(view)) = entity(text) else { panic!() };
+    assert!(view.is_async && view.if_not_exists && !view.over_view && view.mode == PutMode::Create);
+    assert_eq!((view.name.text.as_str(), view.source.text.as_str()), ("V", "a b"));
+    assert_eq!(view.query_text, "['a b'] | summarize count() by x");
+    assert_eq!(view.query_span.text(text).trim(), view.query_text);
+    let show = entity(".show materialized-view V schema as csl");
+    let EntityCommand::MaterializedView(MaterializedViewCommand::Show { what, .. }) = show else { panic!() };
+    assert_eq!(what, ShowView::CslSchema);
+    let text = ".create external table E (x: long) kind=storage partition by (d: datetime = bin(t, 1d), s: string) \
+                pathformat=(\"d=\" datetime_pattern(\"yyyy\", d) \"/\" s) dataformat=csv (h@'a', 'b') with (folder='f')";
+    let EntityCommand::ExternalTable(ExternalTableCommand::Put { definition, .. }) = entity(text) else { panic!() };
+    assert_eq!((definition.partitions.len(), definition.path_format.len(), definition.uris.len()), (2, 4, 2));
+    let EntityCommand::ExternalTable(ExternalTableCommand::PutMapping { mapping, text, .. }) =
+        entity(".create external table E mapping 'M' '[]'")
+    else {
+        panic!()
+    };
+    assert_eq!((mapping.as_str(), text.as_str()), ("M", "[]"));
+    let set = entity(".set-or-replace async stored_query_result R with (previewCount=1) <| T | count");
+    let EntityCommand::StoredResult(StoredResultCommand::Set { replace: true, is_async: true, .. }) = set else {
+        panic!()
+    };
+    let graph = entity(".drop graph_snapshot ['a.b'].S");
+    let EntityCommand::Graph(GraphCommand::DropSnapshot { model, snapshot }) = graph else { panic!() };
+    assert_eq!((model.text.as_str(), snapshot.text.as_str()), ("a.b", "S"));
+    assert!(matches!(command(".show entity_groups | count"), Command::Piped { .. }));
+    for broken in [
+        ".create external table E (x: long) kind",
+        ".create materialized-view V on table T {",
+        ".make graph_snapshot S",
+    ] {
+        assert!(!parse_command(broken).diagnostics.is_empty(), "{broken}");
+    }
 }
 
 #[test]

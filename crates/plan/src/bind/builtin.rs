@@ -48,6 +48,18 @@ impl Binder<'_> {
             "current_database" => {
                 self.no_arguments(&name.text, arguments, span, Constant::string(self.database.clone()))
             }
+            "ingestion_time" | "extent_id" | "extentid" | "extent_tags" => self.row_origin(&name.text, arguments, span),
+            "cursor_after" | "cursor_before_or_at" => self.cursor_test(&name.text, arguments, span),
+            "cursor_current" | "current_cursor" => {
+                let cursor = self.view.cursor().to_string();
+                self.no_arguments(&name.text, arguments, span, Constant::string(cursor))
+            }
+            "current_cluster_endpoint" => {
+                let endpoint = self.view.cluster_endpoint();
+                self.no_arguments(&name.text, arguments, span, Constant::string(endpoint))
+            }
+            "current_principal_details" => self.principal_details(arguments, span),
+            "current_principal_is_member_of" => self.principal_is_member_of(arguments, row, span),
             "current_principal" => {
                 let principal = self.context.current_principal.clone();
                 self.no_arguments(&name.text, arguments, span, Constant::string(principal))
@@ -80,7 +92,7 @@ impl Binder<'_> {
         self.fail(diagnostic::ARGUMENT_COUNT, span, format!("{name}(): {expected} expected, but {given} given"))
     }
 
-    fn no_arguments(&mut self, name: &str, arguments: &[Argument], span: Span, value: Constant) -> Bound<BExpr> {
+    pub fn no_arguments(&mut self, name: &str, arguments: &[Argument], span: Span, value: Constant) -> Bound<BExpr> {
         self.count(name, arguments.len(), 0, 0, span)?;
         Ok(BExpr::constant(value))
     }

@@ -72,9 +72,10 @@ impl Binder<'_> {
                 (Some(source), true) if !self.is_tabular(source) => self.expr(source, row),
                 _ => self.scalar_expected(expr.span),
             },
-            ExprKind::DataTable { .. } | ExprKind::ExternalData { .. } | ExprKind::OtherSource { .. } => {
-                self.scalar_expected(expr.span)
-            }
+            ExprKind::DataTable { .. }
+            | ExprKind::ExternalData { .. }
+            | ExprKind::InlineExternalTable(_)
+            | ExprKind::OtherSource { .. } => self.scalar_expected(expr.span),
             ExprKind::Star | ExprKind::Wildcard(_) => {
                 self.fail(diagnostic::SYNTAX, expr.span, "'*' is not expected here: a scalar expression is")
             }

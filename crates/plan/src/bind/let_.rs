@@ -62,7 +62,7 @@ impl Binder<'_> {
         Ok(Binding::Scalar(Rc::new(self.folded(expr))))
     }
 
-    fn check_parameters(&mut self, lambda: &Lambda) -> Bound<()> {
+    pub fn check_parameters(&mut self, lambda: &Lambda) -> Bound<()> {
         let mut failed = false;
         let mut scalar_seen = false;
         for (position, parameter) in lambda.parameters.iter().enumerate() {

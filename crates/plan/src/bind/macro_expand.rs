@@ -39,10 +39,13 @@ impl Binder<'_> {
             ExprKind::Name(name) => match self.lookup(&name.text) {
                 Some(Binding::EntityGroup(entities)) => entities,
                 Some(Binding::Failed) => return Err(Stopped),
-                _ => {
-                    let message = format!("Failed to resolve entity group '{}'", name.text);
-                    return self.fail(diagnostic::UNRESOLVED, name.span, message);
-                }
+                _ => match self.stored_entities(name) {
+                    Some(entities) => Rc::new(entities),
+                    None => {
+                        let names = self.view.entity_group_names(&self.database);
+                        return self.unresolved_entity("entity group", &name.text, &names, name.span);
+                    }
+                },
             },
             _ => return self.fail(diagnostic::GENERAL, group.span, "an entity group is expected here"),
         };
@@ -77,6 +80,22 @@ impl Binder<'_> {
             return self.fail(diagnostic::UNRESOLVED, span, "none of the entities of 'macro-expand' could be resolved");
         }
         Ok(Tabular::of(self.united(inputs, None, "", is_inner, span)?))
+    }
+
+    /// The entities of a stored group.
+    fn stored_entities(&self, name: &Name) -> Option<Vec<Expr>> {
+        let entities = self.view.entity_group(&self.database, &name.text)?;
+        let parse = |text: &String| {
+            let parsed = tidewater_kql::parse_query(text);
+            match parsed.tree.statements.into_iter().next() {
+                // Mistakes inside are told at the group's name.
+                Some(Statement { kind: StatementKind::Query(entity), .. }) if parsed.diagnostics.is_empty() => {
+                    Some(Expr { kind: entity.kind, span: name.span })
+                }
+                _ => None,
+            }
+        };
+        entities.iter().map(parse).collect()
     }
 
     /// The statements before the subquery are its own `let`s.

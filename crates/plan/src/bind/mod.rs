@@ -15,6 +15,8 @@ mod builtin;
 mod call;
 mod check;
 mod conversion;
+mod cursor;
+mod entity;
 mod evaluate;
 mod expression;
 mod find;
@@ -72,6 +74,8 @@ use crate::bound::{
     Known, Need, NeedKey, NeedWhat, Rel, RelOp, SharedId, StageOrder, WindowFunction,
 };
 use crate::catalog::CatalogView;
+use crate::hidden::{HIDDEN, Hidden, Origin};
+pub use entity::check_function;
 use restrict::RestrictedView;
 use scope::{Env, Frame, FunctionDef};
 
@@ -139,6 +143,7 @@ pub(crate) struct Binder<'a> {
     next_column: u32,
     next_shared: u32,
     next_graph: u32,
+    next_hidden: u32,
     pub frames: Vec<Frame>,
     /// Where names are looked up now.
     pub env: Env,
@@ -165,6 +170,8 @@ pub(crate) struct Binder<'a> {
     pub aliases: HashMap<String, Option<String>>,
     /// References to patterns that nothing matches.
     pub missing_patterns: Vec<(String, Span)>,
+    /// The hidden columns of the rows that the present operator reads.
+    pub hidden: Option<Arc<Hidden>>,
 }
 
 impl<'a> Binder<'a> {
@@ -185,6 +192,7 @@ impl<'a> Binder<'a> {
             next_column: 0,
             next_shared: 0,
             next_graph: 0,
+            next_hidden: 0,
             frames: vec![Frame::root()],
             env: Env::ROOT,
             database: view.current_database().to_string(),
@@ -200,6 +208,7 @@ impl<'a> Binder<'a> {
             is_checking: false,
             aliases: HashMap::new(),
             missing_patterns: Vec::new(),
+            hidden: None,
         }
     }
 
@@ -361,7 +370,45 @@ impl<'a> Binder<'a> {
             );
         }
         let (is_serialized, is_sorted) = order_kept(&op);
-        Ok(Arc::new(Rel { op, columns, is_serialized, is_sorted, depth }))
+        let hidden = self.hidden_of(&op);
+        Ok(Arc::new(Rel { op, columns, is_serialized, is_sorted, depth, hidden }))
+    }
+
+    /// Ids for hidden columns, from a range of their own: those of other columns do not depend on them.
+    fn hidden_ids(&mut self) -> [ColumnId; HIDDEN.len()] {
+        const FIRST: u32 = 1 << 30;
+        HIDDEN.map(|_| {
+            self.next_hidden += 1;
+            ColumnId(FIRST + self.next_hidden)
+        })
+    }
+
+    /// The hidden columns of an operator's result.
+    fn hidden_of(&mut self, op: &RelOp) -> Option<Arc<Hidden>> {
+        match op {
+            RelOp::Table { table, .. } => {
+                let ids = self.hidden_ids();
+                let (database, name) = (table.database.clone(), table.name.clone());
+                let origin = Origin::Table { database, name, provider: std::sync::OnceLock::new() };
+                Some(Arc::new(Hidden { ids, origin }))
+            }
+            RelOp::Union { inputs } if inputs.iter().any(|input| input.hidden.is_some()) => {
+                let ids = self.hidden_ids();
+                let origin = Origin::Union(inputs.iter().map(|input| input.hidden.clone()).collect());
+                Some(Arc::new(Hidden { ids, origin }))
+            }
+            RelOp::Filter { input, .. }
+            | RelOp::Project { input, .. }
+            | RelOp::Sort { input, .. }
+            | RelOp::PartitionTop { input, .. }
+            | RelOp::Limit { input, .. }
+            | RelOp::Sample { input, .. }
+            | RelOp::Parse { input, .. }
+            | RelOp::ParseKv { input, .. }
+            | RelOp::MvExpand { input, .. }
+            | RelOp::Window { input, .. } => input.hidden.clone(),
+            _ => None,
+        }
     }
 
     /// The same rows under fresh column ids, so that one relation can be used twice in a query.
@@ -510,6 +557,7 @@ pub(crate) fn is_closed(rel: &Arc<Rel>) -> bool {
             continue;
         }
         made.extend(rel.columns.iter().map(|column| column.id).chain(own_columns(&rel.op)));
+        made.extend(rel.hidden.iter().flat_map(|hidden| hidden.ids));
         for expr in expressions(&rel.op) {
             expr.any(|node| {
                 if let BExprKind::Column(id) = node.kind {

@@ -34,7 +34,10 @@ impl Binder<'_> {
                 continue;
             }
             self.not_branched(&tabular, operator.span)?;
-            tabular = self.operator(tabular, operator)?;
+            let outer = std::mem::replace(&mut self.hidden, tabular.rel.hidden.clone());
+            let result = self.operator(tabular, operator);
+            self.hidden = outer;
+            tabular = result?;
         }
         Ok(tabular)
     }

@@ -9,13 +9,15 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use datafusion::catalog::TableProvider;
 use tidewater_kql::ast::{Expr, ExprKind, Name};
 use tidewater_kql::{Diagnostic, Span, diagnostic};
 
 use crate::bind::project_names::matches_pattern;
 use crate::bind::scope::{Binding, Place};
 use crate::bind::{Binder, Bound, Stopped};
-use crate::catalog::{CatalogView, StoredFunction, TableHandle};
+use crate::catalog::{CatalogView, MaterializedView, StoredFunction, TableHandle};
+use crate::external::ExternalSource;
 use crate::{GraphModel, GraphVersion};
 
 /// What a `restrict access` leaves visible.
@@ -114,6 +116,84 @@ impl<'a> RestrictedView<'a> {
     /// See `CatalogView`.
     pub fn function_names(&self, database: &str) -> Vec<String> {
         let mut names = self.inner.function_names(database);
+        names.retain(|name| self.allows(database, name));
+        names
+    }
+
+    /// See `CatalogView`. Not restricted: rows come from a relation that was allowed.
+    pub fn hidden_rows(&self, database: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+        self.inner.hidden_rows(database, name)
+    }
+
+    /// See `CatalogView`.
+    pub fn cursor(&self) -> i64 {
+        self.inner.cursor()
+    }
+
+    /// See `CatalogView`.
+    pub fn is_own_cluster(&self, name: &str) -> bool {
+        self.inner.is_own_cluster(name)
+    }
+
+    /// See `CatalogView`.
+    pub fn cluster_endpoint(&self) -> String {
+        self.inner.cluster_endpoint()
+    }
+
+    /// See `CatalogView`.
+    pub fn external_data(&self, source: &ExternalSource) -> Result<Arc<dyn TableProvider>, String> {
+        self.inner.external_data(source)
+    }
+
+    /// See `CatalogView`.
+    pub fn external_table(
+        &self,
+        database: &str,
+        name: &str,
+        mapping: Option<&str>,
+    ) -> Option<Result<Arc<TableHandle>, String>> {
+        self.allows(database, name).then(|| self.inner.external_table(database, name, mapping)).flatten()
+    }
+
+    /// See `CatalogView`.
+    pub fn external_table_names(&self, database: &str) -> Vec<String> {
+        let mut names = self.inner.external_table_names(database);
+        names.retain(|name| self.allows(database, name));
+        names
+    }
+
+    /// See `CatalogView`.
+    pub fn materialized_view(&self, database: &str, name: &str) -> Option<MaterializedView> {
+        self.allows(database, name).then(|| self.inner.materialized_view(database, name)).flatten()
+    }
+
+    /// See `CatalogView`.
+    pub fn materialized_view_names(&self, database: &str) -> Vec<String> {
+        let mut names = self.inner.materialized_view_names(database);
+        names.retain(|name| self.allows(database, name));
+        names
+    }
+
+    /// See `CatalogView`.
+    pub fn entity_group(&self, database: &str, name: &str) -> Option<Vec<String>> {
+        self.allows(database, name).then(|| self.inner.entity_group(database, name)).flatten()
+    }
+
+    /// See `CatalogView`.
+    pub fn entity_group_names(&self, database: &str) -> Vec<String> {
+        let mut names = self.inner.entity_group_names(database);
+        names.retain(|name| self.allows(database, name));
+        names
+    }
+
+    /// See `CatalogView`.
+    pub fn stored_query_result(&self, database: &str, name: &str) -> Option<Arc<TableHandle>> {
+        self.allows(database, name).then(|| self.inner.stored_query_result(database, name)).flatten()
+    }
+
+    /// See `CatalogView`.
+    pub fn stored_query_result_names(&self, database: &str) -> Vec<String> {
+        let mut names = self.inner.stored_query_result_names(database);
         names.retain(|name| self.allows(database, name));
         names
     }

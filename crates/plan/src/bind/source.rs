@@ -10,6 +10,7 @@ use crate::bind::row::Row;
 use crate::bind::scope::{Binding, FunctionDef};
 use crate::bind::{Binder, Bound, Stopped};
 use crate::bound::{BoundResult, Graph, Rel, RelOp, Value};
+use crate::catalog::TableHandle;
 
 /// A tabular value with what travels beside its rows.
 #[derive(Clone, Debug)]
@@ -61,6 +62,7 @@ impl Binder<'_> {
             },
             ExprKind::DataTable { .. }
             | ExprKind::ExternalData { .. }
+            | ExprKind::InlineExternalTable(_)
             | ExprKind::OtherSource { .. }
             | ExprKind::Wildcard(_) => true,
             ExprKind::Name(name) => self.peek_name(name, body, depth),
@@ -108,6 +110,7 @@ impl Binder<'_> {
                     return self.peek_function(&function, depth + 1);
                 }
                 self.view.table(&database, &name.text).is_some()
+                    || self.view.materialized_view(&database, &name.text).is_some()
             }
         }
     }
@@ -188,6 +191,14 @@ impl Binder<'_> {
     }
 
     fn tabular_of(&mut self, expr: &Expr) -> Bound<Tabular> {
+        // A source of its own does not read the rows of the operator that it stands in.
+        let outer = self.hidden.take();
+        let result = self.tabular_kind(expr);
+        self.hidden = outer;
+        result
+    }
+
+    fn tabular_kind(&mut self, expr: &Expr) -> Bound<Tabular> {
         if let Some(reference) = self.pattern_reference(expr) {
             return match self.pattern_value(&reference)? {
                 AnyValue::Table(tabular) => Ok(Tabular { name: None, table: None, visualization: None, ..tabular }),
@@ -202,8 +213,12 @@ impl Binder<'_> {
             }
             ExprKind::Call { base: Some(base), name, arguments } => {
                 let database = self.database_of(base)?;
-                if name.text == "table" {
-                    return self.table_call(&database, arguments, expr.span);
+                match name.text.as_str() {
+                    "table" => return self.table_call(&database, arguments, expr.span),
+                    "external_table" => return self.external_table_call(&database, arguments, expr.span),
+                    "materialized_view" => return self.materialized_view_call(&database, arguments, expr.span),
+                    "stored_query_result" => return self.stored_query_result_call(&database, arguments, expr.span),
+                    _ => {}
                 }
                 if name.text == "graph" {
                     return self.stored_graph(&database, arguments, expr.span);
@@ -216,10 +231,15 @@ impl Binder<'_> {
             ExprKind::Call { base: None, name, arguments } => self.tabular_call(name, arguments, expr.span),
             ExprKind::Pipe(pipeline) => self.pipeline(pipeline, expr.span),
             ExprKind::DataTable { columns, values } => Ok(Tabular::of(self.datatable(columns, values, expr.span)?)),
-            ExprKind::ExternalData { .. } if self.flag("request_external_data_disabled") => {
+            ExprKind::ExternalData { .. } | ExprKind::InlineExternalTable(_)
+                if self.flag("request_external_data_disabled") =>
+            {
                 self.fail(diagnostic::GENERAL, expr.span, "the request disables external data")
             }
-            ExprKind::ExternalData { .. } => self.not_served(expr.span, "'externaldata'"),
+            ExprKind::ExternalData { columns, uris, properties } => {
+                self.external_data(columns, uris, properties, expr.span)
+            }
+            ExprKind::InlineExternalTable(definition) => self.inline_external_table(definition, expr.span),
             ExprKind::OtherSource { what } => self.not_served(expr.span, format!("'{what}'")),
             ExprKind::EntityGroup(_) => {
                 self.fail(diagnostic::GENERAL, expr.span, "an entity group is for 'macro-expand' only")
@@ -271,7 +291,11 @@ impl Binder<'_> {
     /// The rows of a table.
     pub fn scan(&mut self, database: &str, name: &str, span: Span) -> Bound<Tabular> {
         let Some(table) = self.view.table(database, name) else {
+            if let Some(view) = self.view.materialized_view(database, name) {
+                return self.whole_view(database, &view, span);
+            }
             let mut names = self.view.table_names(database);
+            names.extend(self.view.materialized_view_names(database));
             names.extend(self.view.function_names(database));
             names.extend(self.visible_names());
             let diagnostic = Diagnostic::new(
@@ -282,6 +306,11 @@ impl Binder<'_> {
             .hint_nearest(name, names.iter().map(String::as_str));
             return Err(self.report(diagnostic));
         };
+        self.table_rows(table, span)
+    }
+
+    /// The rows of a table that has been found.
+    pub fn table_rows(&mut self, table: Arc<TableHandle>, span: Span) -> Bound<Tabular> {
         let columns =
             table.schema.columns.iter().map(|column| self.fresh_column(&column.name, column.ty)).collect::<Vec<_>>();
         let projection = (0..columns.len()).collect();
@@ -338,9 +367,19 @@ impl Binder<'_> {
             {
                 self.fail(diagnostic::GENERAL, span, "the request disables external tables")
             }
-            "external_table" | "materialized_view" | "stored_query_result" | "totable" | "view" => {
-                self.not_served(span, format!("{}()", name.text))
+            "external_table" => {
+                let database = self.database.clone();
+                self.external_table_call(&database, arguments, span)
             }
+            "materialized_view" => {
+                let database = self.database.clone();
+                self.materialized_view_call(&database, arguments, span)
+            }
+            "stored_query_result" => {
+                let database = self.database.clone();
+                self.stored_query_result_call(&database, arguments, span)
+            }
+            "totable" | "view" => self.not_served(span, format!("{}()", name.text)),
             "database" | "cluster" => self.fail(
                 diagnostic::GENERAL,
                 span,
@@ -363,6 +402,13 @@ impl Binder<'_> {
     fn table_call(&mut self, database: &str, arguments: &[Argument], span: Span) -> Bound<Tabular> {
         self.count("table", arguments.len(), 1, 2, span)?;
         let name = self.text_argument(&arguments[0], "the name of table()")?;
+        if let Some(scope) = arguments.get(1) {
+            let text = self.text_argument(scope, "the data scope of table()")?;
+            if !["all", "hotcache", "default", ""].contains(&text.to_ascii_lowercase().as_str()) {
+                let message = format!("table() has the data scopes 'hotcache', 'all' and 'default', found '{text}'");
+                return self.fail(diagnostic::NOT_IN_LIST, scope.value.span, message);
+            }
+        }
         self.scan(database, &name, arguments[0].value.span)
     }
 
@@ -437,7 +483,7 @@ impl Binder<'_> {
         let wanted = self.text_argument(&arguments[0], "the name of cluster()")?;
         let host = wanted.trim_start_matches("https://").trim_start_matches("http://");
         let host = host.split(['/', ':']).next().unwrap_or_default();
-        if matches!(host, "" | "." | "localhost" | "127.0.0.1") {
+        if matches!(host, "" | "." | "localhost" | "127.0.0.1") || self.view.is_own_cluster(&wanted) {
             return Ok(());
         }
         self.not_served(expr.span, format!("a query to another cluster ('{wanted}')"))

@@ -144,6 +144,10 @@ impl Binder<'_> {
                     }
                 }
             }
+            match self.stored_views(&database, &name.text, name.span) {
+                Ok(found) => inputs.extend(found),
+                Err(stopped) => return Some(Err(stopped)),
+            }
         }
         Some(Ok(inputs))
     }
@@ -177,6 +181,7 @@ impl Binder<'_> {
                 inputs.push(Input { rel: tabular.rel, table: tabular.table });
             }
         }
+        inputs.extend(self.stored_views(database, pattern, span)?);
         for (name, binding) in self.visible_bindings() {
             if let Binding::Function(function) = binding
                 && function.lambda.is_view

@@ -202,7 +202,7 @@ impl Lowered {
     fn kept(&self, columns: &[BoundColumn], need: &Need) -> Vec<Column> {
         let mut names: Vec<String> =
             columns.iter().filter(|column| need.has(column)).map(|column| column.id.engine_name()).collect();
-        for name in self.order.columns() {
+        for name in self.order.columns().into_iter().chain(hidden(&self.plan, columns, need)) {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -300,6 +300,20 @@ impl Lowering {
         self.names += 1;
         format!("{prefix}{}", self.names)
     }
+}
+
+/// Needed columns of a plan that are none of the relation's own: they travel with the rows unseen.
+fn hidden(plan: &LogicalPlan, columns: &[BoundColumn], need: &Need) -> Vec<String> {
+    let is_own = |id: &ColumnId| columns.iter().any(|column| column.id == *id);
+    // Nearly always every needed column is one of the relation's.
+    if need.columns.len() <= columns.len() && need.columns.iter().all(is_own) {
+        return Vec::new();
+    }
+    let others = need.columns.iter().filter(|id| !is_own(id)).map(|id| id.engine_name());
+    let mut names: Vec<String> =
+        others.filter(|name| plan.schema().has_column(&Column::new_unqualified(name.as_str()))).collect();
+    names.sort();
+    names
 }
 
 /// Whether a guard stands above a relation.

@@ -231,7 +231,9 @@ impl Lowering {
         let keep: Vec<Column> = columns
             .iter()
             .filter(|column| need.has(column))
-            .map(|column| Column::new_unqualified(column.id.engine_name()))
+            .map(|column| column.id.engine_name())
+            .chain(super::hidden(&lowered.plan, columns, need))
+            .map(Column::new_unqualified)
             .collect();
         let number = need.order.then(|| self.fresh('o'));
         let plan = staged(sorted(lowered)?, stage, args, keep, order, number.clone())?;

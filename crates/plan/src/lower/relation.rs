@@ -19,6 +19,7 @@ use super::{Key, Lowered, Lowering, Need, Order, engine_column, field};
 use crate::bound::{BExpr, BExprKind, BoundColumn, ColumnId, Constant, Rel, RelOp, Value};
 use crate::catalog::TableHandle;
 use crate::exec::range::{Range, RangeTable};
+use crate::hidden::{HIDDEN, Origin};
 use crate::session::BATCH_ROWS;
 
 impl Lowering {
@@ -54,6 +55,9 @@ impl Lowering {
         projection: &[usize],
         need: &Need,
     ) -> Result<Lowered> {
+        if let Some(lowered) = self.table_with_hidden(rel, table, projection, need)? {
+            return Ok(lowered);
+        }
         let wanted = positions(&rel.columns, need);
         let columns: Vec<usize> = wanted.iter().map(|position| projection[*position]).collect();
         let plan = scan(&table.name, Arc::clone(&table.provider), columns)?;
@@ -136,6 +140,8 @@ impl Lowering {
             rel.columns.iter().zip(items).filter(|(column, _)| need.has(column)).collect();
         let mut below = Need::new([], need.order);
         below.read(used.iter().map(|(_, item)| *item));
+        let hidden = needed_hidden(rel, need);
+        below.columns.extend(&hidden);
         let lowered = child(self, &below)?;
         let passes = |column: &BoundColumn, item: &BExpr| matches!(item.kind, BExprKind::Column(id) if id == column.id);
         // Names are ids, so that columns which only pass need no node.
@@ -152,7 +158,8 @@ impl Lowering {
             });
             names.push(name);
         }
-        for name in lowered.order.columns() {
+        let hidden = hidden.into_iter().map(ColumnId::engine_name);
+        for name in lowered.order.columns().into_iter().chain(hidden) {
             if !names.contains(&name) {
                 exprs.push(engine_column(&name));
                 names.push(name);
@@ -169,9 +176,12 @@ impl Lowering {
             wanted if wanted.is_empty() && !rel.columns.is_empty() => vec![0],
             wanted => wanted,
         };
+        let hidden = needed_hidden(rel, need);
         let mut plans = Vec::with_capacity(inputs.len());
         for input in inputs {
-            let below = Need::new(wanted.iter().map(|position| input.columns[*position].id), false);
+            let mut below = Need::new(wanted.iter().map(|position| input.columns[*position].id), false);
+            let hidden: Vec<_> = hidden.iter().filter_map(|id| hidden_input(rel, input, *id)).collect();
+            below.columns.extend(hidden.iter().filter_map(|(_, own, _)| *own));
             let lowered = self.relation(input, &below)?;
             let mut exprs: Vec<Expr> = wanted
                 .iter()
@@ -179,6 +189,13 @@ impl Lowering {
                     expr::column(input.columns[*position].id).alias(rel.columns[*position].id.engine_name())
                 })
                 .collect();
+            for (id, own, ty) in hidden {
+                let value = match own {
+                    Some(own) => expr::column(own),
+                    None => lit(Constant::null(ty).to_scalar()),
+                };
+                exprs.push(value.alias(id.engine_name()));
+            }
             if exprs.is_empty() {
                 exprs.push(lit(0i64).alias("none"));
             }
@@ -194,6 +211,59 @@ impl Lowering {
             1 => Arc::unwrap_or_clone(plans.remove(0)),
             _ => LogicalPlan::Union(Union::try_new_with_loose_types(plans)?),
         }))
+    }
+}
+
+/// The hidden columns of a relation that are needed.
+fn needed_hidden(rel: &Rel, need: &Need) -> Vec<ColumnId> {
+    let ids = rel.hidden.iter().flat_map(|hidden| hidden.ids);
+    ids.filter(|id| need.columns.contains(id)).collect()
+}
+
+/// A hidden column of a union, with the input's column that it is there and its type.
+fn hidden_input(rel: &Rel, input: &Rel, id: ColumnId) -> Option<(ColumnId, Option<ColumnId>, KqlType)> {
+    let at = rel.hidden.as_ref()?.ids.iter().position(|own| *own == id)?;
+    Some((id, input.hidden.as_ref().map(|hidden| hidden.ids[at]), HIDDEN[at].1))
+}
+
+impl Lowering {
+    /// A table's rows with hidden columns; `None` when none is needed.
+    fn table_with_hidden(
+        &mut self,
+        rel: &Rel,
+        table: &TableHandle,
+        projection: &[usize],
+        need: &Need,
+    ) -> Result<Option<Lowered>> {
+        let needed = needed_hidden(rel, need);
+        let (false, Some(hidden)) = (needed.is_empty(), &rel.hidden) else { return Ok(None) };
+        let provider = match &hidden.origin {
+            Origin::Table { provider, .. } => provider.get().cloned().flatten(),
+            Origin::Union(_) => None,
+        };
+        let wanted = positions(&rel.columns, need);
+        let mut columns: Vec<usize> = wanted.iter().map(|position| projection[*position]).collect();
+        let own = columns.len();
+        let places: Vec<usize> = needed.iter().filter_map(|id| hidden.ids.iter().position(|own| own == id)).collect();
+        if provider.is_some() {
+            columns.extend(places.iter().map(|place| table.schema.columns.len() + place));
+        }
+        let source = provider.as_ref().unwrap_or(&table.provider);
+        let plan = scan(&table.name, Arc::clone(source), columns)?;
+        let fields = plan.schema().columns();
+        let mut exprs: Vec<Expr> = wanted
+            .iter()
+            .zip(&fields)
+            .map(|(position, field)| Expr::Column(field.clone()).alias(rel.columns[*position].id.engine_name()))
+            .collect();
+        for (at, place) in places.into_iter().enumerate() {
+            let value = match provider.is_some() {
+                true => Expr::Column(fields[own + at].clone()),
+                false => lit(Constant::null(HIDDEN[place].1).to_scalar()),
+            };
+            exprs.push(value.alias(hidden.ids[place].engine_name()));
+        }
+        Ok(Some(Lowered::unordered(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))))
     }
 }
 

@@ -40,6 +40,9 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         memory_bytes: config.query_memory_bytes,
         max_concurrent: config.max_concurrent_requests,
         ingest_directories: config.ingest_directories.clone(),
+        external_directories: config.external_directories.clone(),
+        external_urls: config.external_urls.clone(),
+        cluster_names: cluster_names(&config, &address),
         threads: config.query_threads,
         runtime: Some(queries),
         version: env!("CARGO_PKG_VERSION").to_string(),
@@ -58,6 +61,12 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
     }
     let app = App::new(service, config, address)?;
     Ok(Server { app, listener, address })
+}
+
+/// The names that clients know this server by: its address first.
+fn cluster_names(config: &Config, address: &SocketAddr) -> Vec<String> {
+    let address = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    std::iter::once(address).chain(config.cluster_names.iter().cloned()).collect()
 }
 
 impl Server {

@@ -6,7 +6,7 @@ use super::Request;
 use crate::answer::ResultTable;
 use crate::error::Result;
 use crate::maintenance::machine_memory_bytes;
-use crate::table::{Columns, TableBuilder};
+use crate::table::TableBuilder;
 
 /// `.show version`: ingestion clients look for `Engine`.
 pub fn version(request: &Request<'_>) -> Result<ResultTable> {
@@ -49,26 +49,4 @@ pub fn nodes(request: &Request<'_>) -> Result<ResultTable> {
         "{}".into(),
     ]);
     out.finish()
-}
-
-const MATERIALIZED_VIEWS: Columns = &[
-    ("Name", KqlType::String),
-    ("SourceTable", KqlType::String),
-    ("Query", KqlType::String),
-    ("MaterializedTo", KqlType::DateTime),
-    ("LastRun", KqlType::DateTime),
-    ("LastRunResult", KqlType::String),
-    ("IsHealthy", KqlType::Bool),
-    ("IsEnabled", KqlType::Bool),
-    ("Folder", KqlType::String),
-    ("DocString", KqlType::String),
-    ("AutoUpdateSchema", KqlType::Bool),
-    ("EffectiveDateTime", KqlType::DateTime),
-    ("Lookback", KqlType::TimeSpan),
-    ("LookbackColumn", KqlType::String),
-];
-
-/// `.show materialized-views`: nobody can have made one yet, and clients ask before they list tables.
-pub fn materialized_views() -> Result<ResultTable> {
-    TableBuilder::new(MATERIALIZED_VIEWS).finish()
 }

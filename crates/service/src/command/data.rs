@@ -162,7 +162,7 @@ fn allowed(directories: &[PathBuf], path: &Path) -> Result<std::fs::File> {
 }
 
 /// Runs the rest of an `async` command in the background; its id is the command's activity.
-fn in_background(
+pub(super) fn in_background(
     request: &Request<'_>,
     work: impl Future<Output = Result<()>> + Send + 'static,
 ) -> Result<ResultTable> {
@@ -247,7 +247,7 @@ impl FromQuery {
         for name in ["truncationmaxrecords", "truncationmaxsize", "query_results_apply_getschema"] {
             context.options.set(name, serde_json::Value::Null);
         }
-        let view = View::new(&store, Arc::clone(&self.snapshot), &context.database)?;
+        let view = View::new(&self.service, Arc::clone(&self.snapshot), &context.database)?;
         let mut answer = self.service.run_planned(&context, &self.text, &view, &self.mark, None).await?;
         if answer.results.len() != 1 {
             return Err(Error::bad_request(format!(

@@ -7,6 +7,7 @@ use super::Request;
 use super::schema::csl_schema;
 use crate::answer::ResultTable;
 use crate::error::Result;
+use crate::stored::{self, StoredExternal, StoredView};
 use crate::table::{Columns, TableBuilder};
 
 const ENTITIES: Columns = &[
@@ -37,6 +38,27 @@ pub fn show(request: &Request<'_>, names: &[Name]) -> Result<ResultTable> {
                 csl_schema(table.schema()).into(),
                 "{}".into(),
             ]);
+        }
+        let mut row = |kind: &str, name: &str, docstring: &str, folder: &str, content: &str, schema: String| {
+            out.row(vec![
+                database.name().into(),
+                kind.into(),
+                name.into(),
+                docstring.into(),
+                folder.into(),
+                "".into(),
+                content.into(),
+                schema.into(),
+                "{}".into(),
+            ]);
+        };
+        for (name, external) in stored::all::<StoredExternal>(&request.snapshot, &database) {
+            let schema = csl_schema(&external.source.schema());
+            row("ExternalTable", &name, &external.docstring, &external.folder, "", schema);
+        }
+        for (name, view) in stored::all::<StoredView>(&request.snapshot, &database) {
+            let schema = csl_schema(&view.plan.schema);
+            row("MaterializedView", &name, &view.docstring, &view.folder, &view.query, schema);
         }
         for function in database.functions() {
             out.row(vec![

@@ -3,13 +3,14 @@
 use serde_json::json;
 use tidewater_kql::KqlType;
 use tidewater_kql::ast::{Name, Property};
-use tidewater_kql::command::{FunctionDefinition, FunctionMode, property_flag, property_text};
+use tidewater_kql::command::{FunctionDefinition, FunctionMode, TextKind, property_flag, property_text};
 use tidewater_store::{CreateMode, Database, FunctionRow, FunctionSpec};
 
 use super::Request;
 use super::schema::{TABLE_SCHEMA, columns_json, input_parameters, quoted_name};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
+use crate::stored;
 use crate::table::{Columns, TableBuilder};
 use crate::view::View;
 
@@ -69,11 +70,54 @@ pub async fn create(
         body: function.body_text,
         folder: kept(property_text(properties, "folder"), old.and_then(|old| old.folder.as_ref())),
         docstring: kept(property_text(properties, "docstring"), old.and_then(|old| old.docstring.as_ref())),
+        is_view: match property_text(properties, "view") {
+            Some(_) => property_flag(properties, "view"),
+            None => old.is_some_and(|old| old.is_view),
+        },
     };
-    let _ = property_flag(properties, "skipvalidation");
+    if known.is_none() {
+        stored::name_is_free(&request.snapshot, database, &name, "function")?;
+    }
+    if !property_flag(properties, "skipvalidation") {
+        check(request, &function.lambda)?;
+    }
     request.service.store().put_function(database.id(), spec, create_mode).await?;
     let request = request.refreshed();
     rows(std::iter::once(found(request.database()?, &name)?))
+}
+
+/// Refuses a function whose body is wrong whatever it is called with.
+fn check(request: &Request<'_>, lambda: &tidewater_kql::ast::Lambda) -> Result<()> {
+    let context = request.context;
+    let snapshot = std::sync::Arc::clone(&request.snapshot);
+    let view = View::new(request.service, snapshot, &context.database)?;
+    let diagnostics = tidewater_plan::check_function(lambda, &view, &crate::query::plan_context(context)?);
+    match diagnostics.is_empty() {
+        true => Ok(()),
+        false => Err(Error::of_diagnostics(request.text, diagnostics)),
+    }
+}
+
+/// `.alter function f folder "..."`, `.alter function f docstring "..."`
+pub async fn alter_text(request: &Request<'_>, name: &str, which: TextKind, text: String) -> Result<ResultTable> {
+    let database = request.database()?;
+    let old = found(database, name)?;
+    let text = Some(text).filter(|text| !text.is_empty());
+    let (folder, docstring) = match which {
+        TextKind::Folder => (text, old.docstring.clone()),
+        TextKind::DocString => (old.folder.clone(), text),
+    };
+    let spec = FunctionSpec {
+        name: name.to_string(),
+        parameters: old.parameters.clone(),
+        body: old.body.clone(),
+        folder,
+        docstring,
+        is_view: old.is_view,
+    };
+    request.service.store().put_function(database.id(), spec, CreateMode::Merge).await?;
+    let request = request.refreshed();
+    rows(std::iter::once(found(request.database()?, name)?))
 }
 
 /// `.drop function f [ifexists]`
@@ -139,7 +183,7 @@ pub async fn show(request: &Request<'_>, name: &str, schema_as_json: bool) -> Re
 async fn output_columns(request: &Request<'_>, function: &FunctionRow) -> serde_json::Value {
     let snapshot = std::sync::Arc::clone(&request.snapshot);
     let context = request.context;
-    let view = View::new(request.service.store(), snapshot, &context.database);
+    let view = View::new(request.service, snapshot, &context.database);
     let text = format!("{}()", quoted_name(&function.name));
     if let Ok(view) = view
         && let Ok(planned) = request.service.plan(context, &text, &view, ()).await

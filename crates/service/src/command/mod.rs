@@ -6,15 +6,20 @@ mod cluster;
 mod data;
 mod databases;
 mod entities;
+mod entity_groups;
+mod external_tables;
 mod functions;
+mod graphs;
 mod journals;
+mod materialized_views;
 mod schema;
+mod stored_results;
 mod tables;
 
 use std::sync::Arc;
 
 use datafusion::datasource::MemTable;
-use tidewater_kql::command::Command;
+use tidewater_kql::command::{Command, EntityCommand};
 use tidewater_kql::parser::parse_command;
 use tidewater_plan::TableHandle;
 use tidewater_store::{Database, Snapshot, Table};
@@ -122,7 +127,7 @@ async fn view_of(request: &Request<'_>, table: ResultTable, name: &str) -> Resul
         Ok(database) => database.name().to_string(),
         Err(_) => crate::context::DEFAULT_DATABASE.to_string(),
     };
-    let view = View::new(request.service.store(), Arc::clone(&request.snapshot), &database)?;
+    let view = View::new(request.service, Arc::clone(&request.snapshot), &database)?;
     Ok(view.with_table(TableHandle {
         database,
         name: name.to_string(),
@@ -186,6 +191,7 @@ fn kind(command: &Command) -> &'static str {
         Command::ShowDatabases { .. } => "DatabasesShow",
         Command::ShowVersion => "VersionShow",
         Command::ShowQueries { .. } => "QueriesShow",
+        Command::Entity(entity) => entity.journal_name(),
         _ => "Show",
     }
 }
@@ -214,6 +220,7 @@ fn is_write(command: &Command) -> bool {
         | Command::DropFunctions { .. }
         | Command::CancelQuery { .. }
         | Command::CancelOperation { .. } => true,
+        Command::Entity(entity) => entity.is_write(),
         Command::Other { name } => !name.starts_with("show"),
         _ => false,
     }
@@ -277,7 +284,7 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
 
         Command::ShowVersion => cluster::version(request),
         Command::ShowCluster => cluster::nodes(request),
-        Command::ShowMaterializedViews => cluster::materialized_views(),
+        Command::Entity(entity) => run_entity(request, *entity).await,
         Command::ShowExtents { scope, ids, tags, .. } => tables::extents(request, scope, &ids, &tags),
         Command::ShowQueries { running, by_user } => journals::queries(request, running, by_user.as_deref()),
         Command::ShowCommands => journals::commands(request),
@@ -294,5 +301,19 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
         Command::Piped { .. } | Command::WithQuery { .. } | Command::Error => {
             Err(Error::new(Fault::BadRequest, "the command is not valid"))
         }
+    }
+}
+
+/// Runs a command about an entity beside tables.
+async fn run_entity(request: &Request<'_>, command: EntityCommand) -> Result<ResultTable> {
+    match command {
+        EntityCommand::ExternalTable(command) => external_tables::run(request, command).await,
+        EntityCommand::EntityGroup(command) => entity_groups::run(request, command).await,
+        EntityCommand::AlterFunctionText { function, which, text } => {
+            functions::alter_text(request, &function.text, which, text).await
+        }
+        EntityCommand::MaterializedView(command) => materialized_views::run(request, command).await,
+        EntityCommand::StoredResult(command) => stored_results::run(request, command).await,
+        EntityCommand::Graph(command) => graphs::run(request, command).await,
     }
 }

@@ -10,6 +10,7 @@ use tidewater_store::{Database, FunctionRow, Table};
 use super::Request;
 use crate::answer::ResultTable;
 use crate::error::Result;
+use crate::stored::{self, StoredExternal, StoredGroup, StoredView};
 use crate::table::{Cell, Columns, TableBuilder};
 
 /// `Name`, `Schema`, ...: how tables are shown by most commands about them.
@@ -152,13 +153,39 @@ fn database_json(request: &Request<'_>, database: &Database) -> Value {
         });
         functions.insert(function.name.clone(), value);
     }
+    let mut externals = Map::new();
+    for (name, external) in stored::all::<StoredExternal>(&request.snapshot, database) {
+        let value = json!({
+            "Name": name,
+            "EntityType": "ExternalTable",
+            "Folder": external.folder,
+            "DocString": external.docstring,
+            "OrderedColumns": columns_json(&external.source.schema()),
+        });
+        externals.insert(name, value);
+    }
+    let mut views = Map::new();
+    for (name, view) in stored::all::<StoredView>(&request.snapshot, database) {
+        let value = json!({
+            "Name": name,
+            "EntityType": "MaterializedViewTable",
+            "Folder": view.folder,
+            "DocString": view.docstring,
+            "OrderedColumns": columns_json(&view.plan.schema),
+        });
+        views.insert(name, value);
+    }
+    let mut groups = Map::new();
+    for (name, group) in stored::all::<StoredGroup>(&request.snapshot, database) {
+        groups.insert(name, json!(group.entities));
+    }
     json!({
         "Name": database.name(),
         "PrettyName": database.pretty_name().unwrap_or(""),
         "Tables": tables,
-        "ExternalTables": {},
-        "MaterializedViews": {},
-        "EntityGroups": {},
+        "ExternalTables": externals,
+        "MaterializedViews": views,
+        "EntityGroups": groups,
         "Graphs": {},
         "StoredQueryResults": {},
         "MajorVersion": 1,

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use tidewater_kql::ast::{Name, Property};
 use tidewater_kql::command::{ExtentScope, ShowTable, TableDefinition, TagTest, property_text};
 use tidewater_kql::{Column, KqlType, TableSchema};
-use tidewater_store::{Alteration, CreateMode, Database, Table, TableSpec};
+use tidewater_store::{Alteration, CreateMode, Database, Extent, Table, TableSpec};
 use uuid::Uuid;
 
 use super::Request;
 use super::schema::{TABLE_SCHEMA, csl_schema, table_json};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
+use crate::stored::{self, StoredView};
 use crate::table::{Cell, Columns, TableBuilder};
 
 /// How lists of tables are shown.
@@ -115,6 +116,7 @@ fn spec(table: TableDefinition, properties: &[Property]) -> Result<TableSpec> {
         schema: TableSchema::new(columns),
         folder: property_text(properties, "folder"),
         docstring: property_text(properties, "docstring"),
+        internal: false,
     })
 }
 
@@ -164,6 +166,9 @@ pub async fn create(
     let database = request.database()?;
     let spec = spec(table, properties)?;
     let known = database.table(&spec.name);
+    if known.is_none() && stored::find::<StoredView>(&request.snapshot, database, &spec.name).is_some() {
+        return Err(Error::entity_exists("MaterializedView", &spec.name));
+    }
     let mode = match (merge, if_not_exists, known) {
         (true, _, Some(known)) => {
             check_merge(known, &spec.schema)?;
@@ -420,31 +425,43 @@ pub fn extents(
             let id = extent.id().0;
             let named =
                 ids.is_empty() || ids.iter().any(|wanted| Uuid::parse_str(wanted).is_ok_and(|wanted| wanted == id));
-            if !named || !tags.iter().all(|(test, tag)| tag_passes(extent.tags(), *test, tag)) {
-                continue;
+            if named && tags.iter().all(|(test, tag)| tag_passes(extent.tags(), *test, tag)) {
+                extent_row(&mut out, database, table.name(), extent);
             }
-            let bytes = extent.bytes() as f64;
-            out.row(vec![
-                id.into(),
-                database.name().into(),
-                table.name().into(),
-                extent.created().into(),
-                Cell::Real(extent.original_bytes() as f64),
-                Cell::Real(bytes),
-                Cell::Real(bytes),
-                Cell::Real(0.0),
-                1i64.into(),
-                1i64.into(),
-                "".into(),
-                extent.rows().into(),
-                extent.created().into(),
-                extent.tags().join("\r\n").into(),
-                "StorageV3".into(),
-                0i64.into(),
-            ]);
         }
     }
     out.finish()
+}
+
+/// All extents of tables under the given names.
+pub fn extents_of<'a>(database: &Database, tables: impl Iterator<Item = (&'a str, &'a Table)>) -> Result<ResultTable> {
+    let mut out = TableBuilder::new(EXTENTS);
+    for (name, table) in tables {
+        table.extents().iter().for_each(|extent| extent_row(&mut out, database, name, extent));
+    }
+    out.finish()
+}
+
+fn extent_row(out: &mut TableBuilder, database: &Database, table: &str, extent: &Extent) {
+    let bytes = extent.bytes() as f64;
+    out.row(vec![
+        extent.id().0.into(),
+        database.name().into(),
+        table.into(),
+        extent.created().into(),
+        Cell::Real(extent.original_bytes() as f64),
+        Cell::Real(bytes),
+        Cell::Real(bytes),
+        Cell::Real(0.0),
+        1i64.into(),
+        1i64.into(),
+        "".into(),
+        extent.rows().into(),
+        extent.created().into(),
+        extent.tags().join("\r\n").into(),
+        "StorageV3".into(),
+        0i64.into(),
+    ]);
 }
 
 fn tag_passes(tags: &[String], test: TagTest, wanted: &str) -> bool {

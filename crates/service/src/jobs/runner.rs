@@ -150,7 +150,7 @@ impl Run {
         {
             return Err(SqlFault::new("3D000", format!("the database '{database}' does not exist")));
         }
-        let view = View::new(service.store(), snapshot, &context.database).map_err(|error| system(&error))?;
+        let view = View::new(service, snapshot, &context.database).map_err(|error| system(&error))?;
         let view: Arc<dyn CatalogView> = Arc::new(view);
         let mut search = vec![view.current_database().to_string()];
         if self.body.database.is_none() {

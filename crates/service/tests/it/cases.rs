@@ -4,6 +4,7 @@
 //! separated by ` | `. A case is a title, an optional `source:` and `pending:`, the query, and after
 //! `----` the columns and rows of each result, or `---- error CODE at L:C-C`. Several requests in one
 //! case are separated by a line `;;`: the last one is compared. `UPDATE_CASES=new` fills in empty answers.
+//! `{database}` is the case's database, `{cases}` the folder of cases.
 //!
 //! A line `--` among a table's rows begins another extent. The answers under `cases/plans/` are execution plans
 //! (see `plans`). `settings` runs the same cases under other settings of the engine.
@@ -479,7 +480,8 @@ async fn run_file(service: &Service, path: &Path, number: usize, mode: &Mode) ->
     }
     let mut count = 0;
     // Cases of commands and ingestion change what they see: each gets a database of its own.
-    let stateful = name.starts_with("commands") || name.starts_with("ingest");
+    let stateful = ["commands", "ingest", "entities"].iter().any(|folder| name.starts_with(folder));
+    let root = cases_root().canonicalize().unwrap().display().to_string();
     let mut failures = Vec::new();
     let mut filled: Vec<(usize, String)> = Vec::new();
     let mut shared: Option<String> = None;
@@ -500,6 +502,7 @@ async fn run_file(service: &Service, path: &Path, number: usize, mode: &Mode) ->
         }
         let mut answer = Answer::Results(Vec::new());
         for request in &case.requests {
+            let request = &request.replace("{database}", &database).replace("{cases}", &root);
             answer = match is_plans {
                 true => explained(service, &database, request).await,
                 false => run(service, &database, request, case).await,

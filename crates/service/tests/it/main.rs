@@ -5,6 +5,7 @@
 
 mod cases;
 mod compatibility;
+mod entities;
 mod generate;
 mod planning;
 mod plans;
@@ -25,5 +26,13 @@ fn open_service(folder: &Path) -> Service {
 }
 
 fn open_service_with(folder: &Path, options: ServiceOptions) -> Service {
-    Service::open(folder, ServiceOptions { memory_bytes: 1 << 30, max_concurrent: 100, ..options }).unwrap()
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cases/entities/data");
+    let options = ServiceOptions {
+        memory_bytes: 1 << 30,
+        max_concurrent: 100,
+        external_directories: vec![data],
+        cluster_names: vec!["http://127.0.0.1:8080".to_string(), "here".to_string()],
+        ..options
+    };
+    Service::open(folder, options).unwrap()
 }

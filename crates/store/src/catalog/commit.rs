@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::catalog::plan::{self, Alteration, Draft};
 use crate::catalog::snapshot::{Shape, Snapshot};
-use crate::catalog::{Change, ExtentRow, TableRow};
+use crate::catalog::{Change, ExtentRow, PropertyEdit, TableRow};
 use crate::error::{Entity, Error, Result};
 use crate::extent::StagedExtent;
 use crate::extent::write::Target;
@@ -45,6 +45,8 @@ pub struct Commit {
     drop: Vec<(TableId, ExtentId)>,
     add: Vec<(StagedExtent, Vec<String>)>,
     tag: Vec<(TableId, ExtentId, Vec<String>)>,
+    drop_tables: Vec<TableId>,
+    edits: Vec<PropertyEdit>,
 }
 
 impl Commit {
@@ -96,6 +98,18 @@ impl Commit {
     /// Adds all that a writer has written, with the same tags.
     pub fn add_all(mut self, extents: impl IntoIterator<Item = StagedExtent>, tags: &[String]) -> Self {
         self.add.extend(extents.into_iter().map(|extent| (extent, tags.to_vec())));
+        self
+    }
+
+    /// Drops a table; one that is gone already does not matter.
+    pub fn drop_table(mut self, table: TableId) -> Self {
+        self.drop_tables.push(table);
+        self
+    }
+
+    /// Changes a property in the same transaction; nothing happens at all when its condition does not hold.
+    pub fn edit(mut self, edit: PropertyEdit) -> Self {
+        self.edits.push(edit);
         self
     }
 
@@ -172,6 +186,7 @@ pub(crate) fn plan(snapshot: &Snapshot, draft: &mut Draft, commit: Commit) -> Re
             bytes: staged.bytes,
             original_bytes: staged.original_bytes,
             created: staged.created.unwrap_or(draft.now),
+            ingested: draft.now,
             tags,
             columns: staged.columns,
         };
@@ -183,5 +198,11 @@ pub(crate) fn plan(snapshot: &Snapshot, draft: &mut Draft, commit: Commit) -> Re
         }
         draft.changes.push(Change::TagExtent { table, extent, tags });
     }
+    for table in commit.drop_tables {
+        if snapshot.table_by_id(table).is_some() {
+            draft.changes.push(Change::DropTable(table));
+        }
+    }
+    plan::edit_properties(snapshot, draft, commit.edits)?;
     Ok(Outcome { extents, skipped: false })
 }

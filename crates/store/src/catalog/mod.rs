@@ -16,6 +16,11 @@ use crate::error::Result;
 use crate::extent::stats::ColumnStats;
 use crate::id::{DatabaseId, ExtentId, TableId};
 
+/// Columns that a merge adds to a file: when each row came, and where in the history of all tables.
+pub(crate) const ROW_TIME: &str = "$row_time";
+/// See [`ROW_TIME`].
+pub(crate) const ROW_CURSOR: &str = "$row_cursor";
+
 /// Suffix of the hidden at-rest column with a datetime's 100 ns digit.
 pub(crate) const TICK_SUFFIX: &str = "$tick";
 
@@ -92,6 +97,9 @@ pub struct TableRow {
     pub docstring: Option<String>,
     /// Creation time in ticks.
     pub created: i64,
+    /// Holds the rows of something else (a view, a stored result): no user sees it by name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub internal: bool,
 }
 
 impl TableRow {
@@ -105,6 +113,7 @@ impl TableRow {
         let taken = |candidate: &str| {
             // Hidden columns end in this suffix; a user's column that does so too must not meet them.
             candidate.ends_with(TICK_SUFFIX)
+                || [ROW_TIME, ROW_CURSOR].contains(&candidate)
                 || self.retired.iter().any(|retired| retired == candidate)
                 || self.columns.iter().any(|column| column.at_rest() == candidate)
         };
@@ -141,6 +150,9 @@ pub struct FunctionRow {
     pub docstring: Option<String>,
     /// Creation time in ticks.
     pub created: i64,
+    /// A view: wildcards of tables see it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_view: bool,
 }
 
 /// An extent as the catalog stores it.
@@ -160,8 +172,10 @@ pub struct ExtentRow {
     pub bytes: u64,
     /// Bytes of the values before encoding.
     pub original_bytes: u64,
-    /// Creation time in ticks; a merge keeps the newest of its sources.
+    /// Creation time in ticks; a merge keeps the newest of its sources, an ingestion may set any.
     pub created: i64,
+    /// When its rows became visible, in ticks; rows that a merge has moved here keep times of their own in the file.
+    pub ingested: i64,
     /// `ingest-by:`, `drop-by:` and other tags.
     pub tags: Vec<String>,
     /// Statistics by at-rest column name; a column that is missing here is missing in the file.
@@ -188,6 +202,30 @@ pub struct PropertyKey {
     pub kind: String,
     /// For example `retention` or the mapping's name.
     pub name: String,
+}
+
+/// What a property must be for an edit of it to hold.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expect {
+    /// It does not matter.
+    Anything,
+    /// It does not exist.
+    Absent,
+    /// It exists.
+    Present,
+    /// It has this value: nobody has changed it meanwhile.
+    Value(serde_json::Value),
+}
+
+/// A change of a property under a condition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PropertyEdit {
+    /// The property.
+    pub key: PropertyKey,
+    /// The condition; when it does not hold, nothing of the transaction happens.
+    pub expect: Expect,
+    /// The new value; `None` removes the property.
+    pub value: Option<serde_json::Value>,
 }
 
 /// One step of a transaction.
@@ -267,6 +305,7 @@ mod tests {
             folder: None,
             docstring: None,
             created: 0,
+            internal: false,
         };
         for (name, ty) in columns {
             let column = ColumnRow::new(&Column::new(*name, *ty), row.fresh_at_rest(name));

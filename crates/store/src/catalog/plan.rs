@@ -9,7 +9,9 @@ use std::sync::Arc;
 use tidewater_kql::{KqlType, TableSchema};
 
 use crate::catalog::snapshot::{Database, Snapshot, Table};
-use crate::catalog::{Change, ColumnRow, DatabaseRow, FunctionRow, PropertyKey, PropertyOwner, TableRow};
+use crate::catalog::{
+    Change, ColumnRow, DatabaseRow, Expect, FunctionRow, PropertyEdit, PropertyKey, PropertyOwner, TableRow,
+};
 use crate::error::{Entity, Error, Result};
 use crate::files::{DataFile, TableDirectory};
 use crate::id::{DatabaseId, ExtentId, TableId};
@@ -36,12 +38,19 @@ pub struct TableSpec {
     pub folder: Option<String>,
     /// Description.
     pub docstring: Option<String>,
+    /// Holds the rows of something else: no user sees it by name.
+    pub internal: bool,
 }
 
 impl TableSpec {
     /// A table without folder and description.
     pub fn new(name: impl Into<String>, schema: TableSchema) -> Self {
-        Self { name: name.into(), schema, folder: None, docstring: None }
+        Self { name: name.into(), schema, ..Self::default() }
+    }
+
+    /// A table that no user sees by name; its own name only has to be unique.
+    pub fn internal(name: impl Into<String>, schema: TableSchema) -> Self {
+        Self { internal: true, ..Self::new(name, schema) }
     }
 }
 
@@ -58,6 +67,8 @@ pub struct FunctionSpec {
     pub folder: Option<String>,
     /// Description.
     pub docstring: Option<String>,
+    /// A view: wildcards of tables see it.
+    pub is_view: bool,
 }
 
 /// One alteration of a table.
@@ -91,13 +102,15 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn new(snapshot: &Snapshot, now: i64) -> Self {
+    /// Changes of commit number `sequence` on top of a snapshot.
+    pub(crate) fn new(snapshot: &Snapshot, sequence: u64, now: i64) -> Self {
         Self {
             changes: vec![],
             files: HashMap::new(),
             directories: HashMap::new(),
             now,
-            ordinal: snapshot.next_ordinal(),
+            // Cursors are made of the commit's number, which survives a restart; the highest ordinal need not.
+            ordinal: snapshot.next_ordinal().max(first_ordinal(sequence)),
         }
     }
 
@@ -106,6 +119,12 @@ impl Draft {
         self.ordinal += 1;
         ordinal
     }
+}
+
+/// The smallest ordinal that a commit gives: those of all earlier commits are lower.
+pub(crate) fn first_ordinal(sequence: u64) -> i64 {
+    const ORDINALS_PER_COMMIT_BITS: u32 = 20;
+    i64::try_from(sequence).unwrap_or(i64::MAX).saturating_mul(1 << ORDINALS_PER_COMMIT_BITS)
 }
 
 /// Longest name of anything. Source: "Entity names" page.
@@ -208,6 +227,7 @@ pub(crate) fn new_table_row(database: DatabaseId, spec: &TableSpec, now: i64) ->
         folder: spec.folder.clone(),
         docstring: spec.docstring.clone(),
         created: now,
+        internal: spec.internal,
     };
     for column in &spec.schema.columns {
         let at_rest = row.fresh_at_rest(&column.name);
@@ -430,6 +450,7 @@ pub(crate) fn put_function(
         folder: spec.folder.clone(),
         docstring: spec.docstring.clone(),
         created: known.map_or(draft.now, |known| known.created),
+        is_view: spec.is_view,
     }));
     Ok(())
 }
@@ -468,6 +489,26 @@ pub(crate) fn put_property(
         Some(value) => draft.changes.push(Change::PutProperty { key, value }),
         None if snapshot.property(&key).is_none() => return Err(Error::not_found(Entity::Property, &key.name)),
         None => draft.changes.push(Change::DropProperty(key)),
+    }
+    Ok(())
+}
+
+/// Checks the conditions of edits and carries them out.
+pub(crate) fn edit_properties(snapshot: &Snapshot, draft: &mut Draft, edits: Vec<PropertyEdit>) -> Result<()> {
+    for edit in edits {
+        let known = snapshot.property(&edit.key);
+        match (&edit.expect, known) {
+            (Expect::Anything, _) | (Expect::Absent, None) | (Expect::Present, Some(_)) => {}
+            (Expect::Absent, Some(_)) => return Err(Error::exists(Entity::Property, &edit.key.name)),
+            (Expect::Present, None) => return Err(Error::not_found(Entity::Property, &edit.key.name)),
+            (Expect::Value(expected), Some(known)) if expected == known => {}
+            (Expect::Value(_), _) => {
+                return Err(Error::Invalid(format!("'{}' was changed by another request meanwhile", edit.key.name)));
+            }
+        }
+        if edit.value.is_some() || known.is_some() {
+            put_property(snapshot, draft, edit.key, edit.value)?;
+        }
     }
     Ok(())
 }

@@ -80,6 +80,12 @@ impl Snapshot {
             .map(|(key, value)| (key.name.as_str(), value))
     }
 
+    /// A point in the history of all tables: every extent that is visible now lies before it, every later one at or
+    /// behind it. Survives restarts.
+    pub fn cursor(&self) -> i64 {
+        self.next_ordinal.max(super::plan::first_ordinal(self.sequence + 1))
+    }
+
     pub(crate) fn next_ordinal(&self) -> i64 {
         self.next_ordinal
     }
@@ -125,14 +131,19 @@ impl Database {
         &self.row
     }
 
-    /// Tables in creation order.
-    pub fn tables(&self) -> impl ExactSizeIterator<Item = &Arc<Table>> {
+    /// Users' tables in creation order.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.values().filter(|table| !table.is_internal())
+    }
+
+    /// Users' tables, and those that hold the rows of views and stored results.
+    pub fn stored_tables(&self) -> impl ExactSizeIterator<Item = &Arc<Table>> {
         self.tables.values()
     }
 
-    /// The table with exactly this name.
+    /// The user's table with exactly this name.
     pub fn table(&self, name: &str) -> Option<&Arc<Table>> {
-        self.tables.get(self.names.get(name)?)
+        self.tables.get(self.names.get(name)?).filter(|table| !table.is_internal())
     }
 
     /// The table with this id.
@@ -163,6 +174,19 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// With the columns that a merge adds to its files.
+    pub(crate) fn with_origins(&self) -> Self {
+        let mut columns = self.columns.clone();
+        for name in [super::ROW_TIME, super::ROW_CURSOR] {
+            let column = tidewater_kql::Column::new(name, tidewater_kql::KqlType::Long);
+            columns.push(ColumnRow::new(&column, name.to_string()));
+        }
+        let schema = columns.iter().map(|column| tidewater_kql::Column::new(&column.name, column.ty)).collect();
+        let schema = TableSchema::new(schema);
+        let arrow = schema.arrow();
+        Self { columns, schema, arrow }
+    }
+
     pub(crate) fn of(row: &TableRow) -> Arc<Self> {
         let schema = row.schema();
         let arrow = schema.arrow();
@@ -229,6 +253,11 @@ impl Table {
     /// Name; case-sensitive.
     pub fn name(&self) -> &str {
         &self.row.name
+    }
+
+    /// Whether it holds the rows of something else, and no user sees it by name.
+    pub fn is_internal(&self) -> bool {
+        self.row.internal
     }
 
     /// Columns as the user sees them.
@@ -342,6 +371,16 @@ impl Extent {
         self.row.created
     }
 
+    /// When its rows became visible, in ticks.
+    pub fn ingested(&self) -> i64 {
+        self.row.ingested
+    }
+
+    /// Its place in the history of all tables; see [`Snapshot::cursor`].
+    pub fn ordinal(&self) -> i64 {
+        self.row.ordinal
+    }
+
     /// Tags.
     pub fn tags(&self) -> &[String] {
         &self.row.tags
@@ -437,7 +476,7 @@ impl Snapshot {
             Change::DropDatabase(id) => {
                 let ordinal = self.ids.remove(id).ok_or_else(|| missing("database", id))?;
                 let database = self.databases.remove(&ordinal).ok_or_else(|| missing("database", id))?;
-                for table in database.tables() {
+                for table in database.stored_tables() {
                     self.forget_table(table, removed, lists);
                 }
                 Arc::make_mut(&mut self.properties).retain(|key, _| key.owner != PropertyOwner::Database(*id));

@@ -57,6 +57,10 @@ impl SqliteCatalog {
         let mut connection = connect(path)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(SCHEMA)?;
+        if !has_column(&transaction, "extents", "ingested")? {
+            // Catalogs of earlier versions: the creation time is the best that is known.
+            transaction.execute_batch("ALTER TABLE extents ADD COLUMN ingested INTEGER")?;
+        }
         let format: Option<i64> = read_meta(&transaction, "format")?;
         match format {
             None => {
@@ -167,9 +171,15 @@ fn write(transaction: &Transaction<'_>, change: &Change) -> Result<()> {
                 as_integer(row.original_bytes)?,
                 row.created,
                 to_json(&row.tags)?,
-                to_json(&row.columns)?
+                to_json(&row.columns)?,
+                row.ingested
             ];
-            execute(transaction, "INSERT INTO extents VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)", values)
+            execute(
+                transaction,
+                "INSERT INTO extents (id, table_id, ordinal, path, rows, bytes, original_bytes, created, tags, columns,
+                 ingested) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                values,
+            )
         }
         Change::DropExtent { extent, .. } => execute(transaction, "DELETE FROM extents WHERE id = ?1", [text(*extent)]),
         Change::TagExtent { extent, tags, .. } => {
@@ -210,8 +220,8 @@ fn drop_database(transaction: &Transaction<'_>, id: DatabaseId) -> Result<()> {
 
 fn load_extents(transaction: &Transaction<'_>, changes: &mut Vec<Change>) -> Result<()> {
     let mut statement = transaction.prepare(
-        "SELECT id, table_id, ordinal, path, rows, bytes, original_bytes, created, tags, columns
-         FROM extents ORDER BY ordinal",
+        "SELECT id, table_id, ordinal, path, rows, bytes, original_bytes, created, tags, columns,
+         COALESCE(ingested, created) FROM extents ORDER BY ordinal",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -229,6 +239,7 @@ fn load_extents(transaction: &Transaction<'_>, changes: &mut Vec<Change>) -> Res
             bytes: as_count(row.get(5)?)?,
             original_bytes: as_count(row.get(6)?)?,
             created: row.get(7)?,
+            ingested: row.get(10)?,
             tags: from_json(&tags)?,
             columns,
         })));
@@ -266,6 +277,12 @@ fn owner_of(text: &str) -> Option<PropertyOwner> {
         Some(("table", id)) => TableId::parse(id).map(PropertyOwner::Table),
         Some(_) => None,
     }
+}
+
+fn has_column(transaction: &Transaction<'_>, table: &str, column: &str) -> Result<bool> {
+    let mut statement = transaction.prepare("SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2")?;
+    let count: i64 = statement.query_row([table, column], |row| row.get(0))?;
+    Ok(count > 0)
 }
 
 fn read_meta(transaction: &Transaction<'_>, key: &str) -> Result<Option<i64>> {

@@ -46,7 +46,8 @@ impl Mirror {
             refused: HashSet::new(),
         };
         // What was committed before the last end may not be mirrored yet.
-        let tables = snapshot.databases().flat_map(|database| database.tables()).map(|table| table.id()).collect();
+        let tables =
+            snapshot.databases().flat_map(|database| database.stored_tables()).map(|table| table.id()).collect();
         let first = Work { snapshot: Some(Arc::clone(snapshot)), tables, ..Work::default() };
         let thread = std::thread::Builder::new().name("tidewater-delta".into()).spawn(move || worker.run(first));
         let thread = thread.map_err(Error::io("start thread for", Path::new(DELTA_LOG)))?;

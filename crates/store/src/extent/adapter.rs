@@ -11,8 +11,8 @@ use datafusion::physical_expr::expressions::{CastExpr, Column, DynamicFilterPhys
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 use tidewater_kql::KqlType;
 
-use crate::catalog::TICK_SUFFIX;
 use crate::catalog::snapshot::Shape;
+use crate::catalog::{ROW_CURSOR, ROW_TIME, TICK_SUFFIX};
 use crate::extent::expression::{EngineColumn, Sharpened, sharpen};
 use crate::extent::rest::Decoding;
 
@@ -25,8 +25,10 @@ pub(crate) struct ExtentAdapterFactory {
 impl ExtentAdapterFactory {
     pub(crate) fn new(shape: &Shape) -> Self {
         let columns = shape.columns.iter();
-        let columns = columns.map(|column| (column.name.clone(), (column.ty, column.at_rest().to_string()))).collect();
-        Self { columns: Arc::new(columns) }
+        let columns = columns.map(|column| (column.name.clone(), (column.ty, column.at_rest().to_string())));
+        // A user's column of this name goes before: then nobody asks for the hidden one by it.
+        let hidden = [ROW_TIME, ROW_CURSOR].map(|name| (name.to_string(), (KqlType::Long, name.to_string())));
+        Self { columns: Arc::new(hidden.into_iter().chain(columns).collect()) }
     }
 }
 

@@ -7,12 +7,16 @@
 use std::sync::Arc;
 
 use datafusion::execution::context::{SessionConfig, SessionContext};
+use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::logical_expr::{Expr, ident};
 use futures::StreamExt;
 
 use crate::catalog::commit::Commit;
 use crate::catalog::snapshot::{Extent, ExtentList, Table};
+use crate::catalog::{ROW_CURSOR, ROW_TIME};
 use crate::error::{Entity, Error, Result};
 use crate::extent::scan::ExtentTable;
+use crate::extent::write::Target;
 use crate::id::{ExtentId, TableId};
 use crate::store::Store;
 
@@ -48,7 +52,7 @@ pub(crate) async fn merge_table(store: &Store, id: TableId) -> Result<MergeRepor
 /// Merges, in every table, what has become worth the work.
 pub(crate) async fn merge_due(store: &Store) -> Result<MergeReport> {
     let mut report = MergeReport::default();
-    let tables: Vec<TableId> = store.snapshot().databases().flat_map(|d| d.tables()).map(|t| t.id()).collect();
+    let tables: Vec<TableId> = store.snapshot().databases().flat_map(|d| d.stored_tables()).map(|t| t.id()).collect();
     for id in tables {
         let snapshot = store.snapshot();
         let Some(table) = snapshot.table_by_id(id) else { continue };
@@ -113,8 +117,15 @@ async fn merge_group(store: &Store, table: &Table, group: &[Arc<Extent>], report
     // One partition reads the extents one after the other; the rows in flight are all the memory it needs.
     let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
     let source = ExtentTable::of(table.name().to_string(), Arc::clone(table.shape()), ExtentList::new(group.to_vec()));
-    let mut rows = context.read_table(Arc::new(source))?.execute_stream().await?;
-    let mut writer = store.writer_task(&table.target());
+    // Each row keeps the time and the place in history at which it came.
+    let shape = Arc::new(table.shape().with_origins());
+    let mut items: Vec<Expr> = table.shape().columns.iter().map(|column| ident(&column.name)).collect();
+    for (row, extent) in [(ROW_TIME, "$extent_time"), (ROW_CURSOR, "$extent_cursor")] {
+        items.push(coalesce(vec![ident(row), ident(extent)]).alias(row));
+    }
+    let frame = context.read_table(Arc::new(source.with_hidden()))?.select(items)?;
+    let mut rows = frame.execute_stream().await?;
+    let mut writer = store.writer_task(&Target { shape, ..table.target() });
     while let Some(batch) = rows.next().await {
         writer.write(batch?).await?;
     }

@@ -5,24 +5,28 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result, Statistics};
+use datafusion::common::stats::Precision;
+use datafusion::common::{DFSchema, Result, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use object_store::ObjectMeta;
+use tidewater_kql::KqlType;
 
 use crate::catalog::snapshot::{Extent, ExtentList, Shape, Table};
+use crate::catalog::{ROW_CURSOR, ROW_TIME};
 use crate::extent::adapter::ExtentAdapterFactory;
 use crate::extent::prune::{self, ExtentStatistics};
 use crate::files::DataFile;
@@ -30,12 +34,27 @@ use crate::files::DataFile;
 /// Bytes read from the end of a file at first: its footer, in one request.
 const FOOTER_HINT: usize = 64 * 1024;
 
+/// Columns that a provider with hidden columns has behind the table's own: time and place in the history of all tables of
+/// the extent and, where a merge has moved a row, of the row; the extent's id and tags.
+pub const HIDDEN_COLUMNS: [(&str, KqlType); 6] = [
+    ("$extent_time", KqlType::DateTime),
+    (ROW_TIME, KqlType::DateTime),
+    ("$extent_cursor", KqlType::Long),
+    (ROW_CURSOR, KqlType::Long),
+    ("$extent_id", KqlType::Guid),
+    ("$extent_tags", KqlType::Dynamic),
+];
+/// Where each of them stands among the file's columns (`row`) and those of its extent (`extent`), in this order.
+const HIDDEN_PLACES: [usize; 6] = [2, 0, 3, 1, 4, 5];
+
 /// A table in the state of one snapshot.
 pub(crate) struct ExtentTable {
     name: String,
     shape: Arc<Shape>,
     list: Arc<ExtentList>,
     adapter: Arc<ExtentAdapterFactory>,
+    /// The schema with hidden columns, if they are asked for.
+    hidden: Option<SchemaRef>,
 }
 
 impl std::fmt::Debug for ExtentTable {
@@ -51,7 +70,25 @@ impl ExtentTable {
 
     pub(crate) fn of(name: String, shape: Arc<Shape>, list: Arc<ExtentList>) -> Self {
         let adapter = Arc::new(ExtentAdapterFactory::new(&shape));
-        Self { name, shape, list, adapter }
+        Self { name, shape, list, adapter, hidden: None }
+    }
+
+    /// The same rows with [`HIDDEN_COLUMNS`].
+    pub(crate) fn with_hidden(mut self) -> Self {
+        let own = self.shape.arrow.fields().iter().cloned();
+        let hidden = HIDDEN_COLUMNS.iter().map(|(name, ty)| Arc::new(ty.field(name)));
+        self.hidden = Some(Arc::new(Schema::new(own.chain(hidden).collect::<Vec<_>>())));
+        self
+    }
+
+    /// The extent's values of hidden columns, in the order of the scan's extent columns.
+    fn extent_values(extent: &Extent) -> Vec<ScalarValue> {
+        vec![
+            ScalarValue::Int64(Some(extent.ingested())),
+            ScalarValue::Int64(Some(extent.ordinal())),
+            ScalarValue::FixedSizeBinary(16, Some(extent.id().0.as_bytes().to_vec())),
+            ScalarValue::Utf8View(Some(serde_json::Value::from(extent.tags().to_vec()).to_string())),
+        ]
     }
 
     fn whole_statistics(&self) -> Arc<Statistics> {
@@ -61,6 +98,11 @@ impl ExtentTable {
     /// The extents that the filters leave.
     fn prune(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<Arc<Extent>>> {
         let extents = &self.list.extents;
+        if self.hidden.is_some() {
+            // Rows of an extent never lie behind it in history.
+            let floor = filters.iter().filter_map(cursor_floor).max().unwrap_or(i64::MIN);
+            return Ok(extents.iter().filter(|extent| extent.ordinal() >= floor).cloned().collect());
+        }
         let all = || extents.clone();
         let Some(filter) = conjunction(filters.to_vec()) else { return Ok(all()) };
         let schema = DFSchema::try_from(Arc::clone(&self.shape.arrow))?;
@@ -90,6 +132,10 @@ impl ExtentTable {
             version: None,
         };
         let held = Held(Arc::clone(extent.file()));
+        if self.hidden.is_some() {
+            let file = PartitionedFile::new_from_meta(meta).with_partition_values(Self::extent_values(extent));
+            return Ok(file.with_extension(held));
+        }
         Ok(PartitionedFile::new_from_meta(meta)
             .with_statistics(prune::extent_statistics(extent, &self.shape))
             .with_extension(held))
@@ -102,7 +148,7 @@ struct Held(#[allow(dead_code)] Arc<DataFile>);
 #[async_trait]
 impl TableProvider for ExtentTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.shape.arrow)
+        Arc::clone(self.hidden.as_ref().unwrap_or(&self.shape.arrow))
     }
 
     fn table_type(&self) -> TableType {
@@ -110,7 +156,10 @@ impl TableProvider for ExtentTable {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        Some(self.whole_statistics().as_ref().clone())
+        match &self.hidden {
+            None => Some(self.whole_statistics().as_ref().clone()),
+            Some(_) => None,
+        }
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
@@ -134,14 +183,28 @@ impl TableProvider for ExtentTable {
         }
         if extents.is_empty() {
             let schema = match projection {
-                Some(projection) => Arc::new(self.shape.arrow.project(projection)?),
-                None => Arc::clone(&self.shape.arrow),
+                Some(projection) => Arc::new(self.schema().project(projection)?),
+                None => self.schema(),
             };
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let statistics = match extents.len() == self.list.extents.len() {
-            true => self.whole_statistics().as_ref().clone(),
-            false => prune::table_statistics(&extents, &self.shape),
+        let own = self.shape.arrow.fields().len();
+        let table_schema = self.table_schema();
+        let statistics = match (&self.hidden, extents.len() == self.list.extents.len()) {
+            (Some(_), _) => {
+                let rows = extents.iter().map(|extent| extent.rows() as usize).sum();
+                Statistics::new_unknown(table_schema.table_schema()).with_num_rows(Precision::Exact(rows))
+            }
+            (None, true) => self.whole_statistics().as_ref().clone(),
+            (None, false) => prune::table_statistics(&extents, &self.shape),
+        };
+        let projection = match &self.hidden {
+            None => projection.cloned(),
+            Some(schema) => {
+                let all = || (0..schema.fields().len()).collect();
+                let wanted: Vec<usize> = projection.cloned().unwrap_or_else(all);
+                Some(wanted.into_iter().map(|at| if at < own { at } else { own + HIDDEN_PLACES[at - own] }).collect())
+            }
         };
         let files = extents.iter().map(|extent| self.file(extent)).collect::<Result<Vec<_>>>()?;
         let url = ObjectStoreUrl::local_filesystem();
@@ -152,7 +215,7 @@ impl TableProvider for ExtentTable {
         );
         let mut options = state.table_options().parquet.clone();
         options.global = state.config_options().execution.parquet.clone();
-        let source = ParquetSource::new(Arc::clone(&self.shape.arrow))
+        let source = ParquetSource::new(table_schema)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader))
             .with_metadata_size_hint(FOOTER_HINT)
@@ -163,11 +226,43 @@ impl TableProvider for ExtentTable {
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(projection)?
             .with_limit(limit)
             .with_expr_adapter(Some(Arc::clone(&self.adapter) as _))
             .build();
         Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+impl ExtentTable {
+    /// The columns of files, then those that are the same for all rows of an extent.
+    fn table_schema(&self) -> TableSchema {
+        let Some(hidden) = &self.hidden else {
+            return TableSchema::from(Arc::clone(&self.shape.arrow));
+        };
+        let own = self.shape.arrow.fields().len();
+        let mut fields: Vec<FieldRef> = hidden.fields()[..own].to_vec();
+        let mut others: Vec<FieldRef> = vec![Arc::clone(&hidden.fields()[own]); HIDDEN_COLUMNS.len()];
+        for (at, place) in HIDDEN_PLACES.into_iter().enumerate() {
+            others[place] = Arc::clone(&hidden.fields()[own + at]);
+        }
+        let extent = others.split_off(2);
+        fields.extend(others);
+        TableSchema::builder(Arc::new(Schema::new(fields))).with_table_partition_cols(extent).build()
+    }
+}
+
+/// The least place in history that a filter lets through: `coalesce(row's, extent's) >= n`.
+fn cursor_floor(filter: &Expr) -> Option<i64> {
+    let Expr::BinaryExpr(binary) = filter else { return None };
+    let is_place = |name: &str| name == "$extent_cursor" || name == ROW_CURSOR;
+    let columns = binary.left.column_refs();
+    if binary.op != Operator::GtEq || columns.is_empty() || !columns.iter().all(|column| is_place(&column.name)) {
+        return None;
+    }
+    match binary.right.as_ref() {
+        Expr::Literal(ScalarValue::Int64(floor), _) => *floor,
+        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::id::{DatabaseId, TableId};
 pub(crate) fn sweep(layout: &Layout, snapshot: &Snapshot) -> Result<()> {
     let mut named: HashSet<&Path> = HashSet::new();
     let mut tables: HashSet<TableId> = HashSet::new();
-    for table in snapshot.databases().flat_map(|database| database.tables()) {
+    for table in snapshot.databases().flat_map(|database| database.stored_tables()) {
         tables.insert(table.id());
         named.extend(table.extents().iter().map(|extent| extent.file().path()));
     }

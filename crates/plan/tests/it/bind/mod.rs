@@ -64,6 +64,7 @@ fn function(name: &str, parameters: &str, body: &str) -> StoredFunction {
         body: body.into(),
         folder: String::new(),
         docstring: String::new(),
+        is_view: false,
     }
 }
 

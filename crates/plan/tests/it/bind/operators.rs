@@ -195,7 +195,6 @@ fn render_leaves_the_rows_and_describes_the_chart() {
 fn what_is_not_served_is_refused_by_its_name() {
     for (text, named) in [
         ("T | evaluate autocluster()", "plugin 'autocluster'"),
-        ("externaldata (a: string) ['x']", "'externaldata'"),
         ("cluster('elsewhere').database('Main').T", "another cluster"),
     ] {
         let found = refusal(text);
