@@ -73,6 +73,7 @@ impl CatalogView for View {
             body: "{ T | where a > q }".to_string(),
             folder: String::new(),
             docstring: String::new(),
+            is_view: false,
         })
     }
 }
