@@ -267,11 +267,8 @@ fn names_in(expr: &Expr, names: &mut Vec<String>) {
     let mut waiting = vec![expr];
     while let Some(expr) = waiting.pop() {
         match &expr.kind {
-            ExprKind::Name(name) => {
-                if !names.contains(&name.text) {
-                    names.push(name.text.clone());
-                }
-            }
+            ExprKind::Name(name) if names.contains(&name.text) => {}
+            ExprKind::Name(name) => names.push(name.text.clone()),
             ExprKind::Member { base, .. } | ExprKind::Unary { operand: base, .. } => waiting.push(base),
             ExprKind::Index { base, index } => waiting.extend([&**index, &**base]),
             ExprKind::Call { arguments, .. } => {

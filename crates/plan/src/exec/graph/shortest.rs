@@ -363,11 +363,14 @@ impl Found {
     }
 }
 
+/// The length of the shortest matches, and where they are: batch and row.
+type Tied = (u32, Vec<(u32, u32)>);
+
 /// The shortest of all matches, by the nodes at the ends of the pattern.
 pub struct Best {
     shortest: Shortest,
     batches: Vec<Matches>,
-    best: HashMap<(u32, u32), (u32, Vec<(u32, u32)>)>,
+    best: HashMap<(u32, u32), Tied>,
     memory: MemoryReservation,
     given: usize,
 }
