@@ -60,7 +60,7 @@ pub struct OptionRow {
     pub what: &'static str,
 }
 
-use Effect::{NoOp, Refused, Served};
+use Effect::{NoOp, Served};
 use OptionType::{Bool, DateTime, Dynamic, Literal, Long, String as Text, TimeSpan, Word};
 
 const fn row(name: &'static str, ty: OptionType, effect: Effect, what: &'static str) -> OptionRow {
@@ -75,8 +75,6 @@ const fn also(aliases: &'static [&'static str], row: OptionRow) -> OptionRow {
     OptionRow { aliases, ..row }
 }
 
-/// Where cursors would be needed.
-const NO_CURSORS: &str = "database cursors are not kept";
 /// Where more than one node would be needed.
 const ONE_NODE: &str = "one process holds all data";
 /// Where a cache of results would be needed.
@@ -119,11 +117,16 @@ pub const OPTIONS: &[OptionRow] = &[
     row("push_selection_through_aggregation", Bool, NoOp, "filters on keys pass aggregations anyway"),
     row("query_bin_auto_at", Literal, Served, "where the bins of `bin_auto()` begin"),
     row("query_bin_auto_size", Literal, Served, "the size of the bins of `bin_auto()`"),
-    row("query_cursor_after_default", Text, Refused, NO_CURSORS),
-    row("query_cursor_before_or_at_default", Text, Refused, NO_CURSORS),
-    row("query_cursor_current", Text, Refused, NO_CURSORS),
-    row("query_cursor_disabled", Bool, NoOp, NO_CURSORS),
-    row("query_cursor_scoped_tables", Dynamic, Refused, NO_CURSORS),
+    row("query_cursor_after_default", Text, Served, "the cursor of `cursor_after()` without an argument"),
+    row("query_cursor_before_or_at_default", Text, Served, "the cursor of `cursor_before_or_at()` without an argument"),
+    row("query_cursor_current", Text, Served, "what `cursor_current()` gives"),
+    row("query_cursor_disabled", Bool, Served, "functions of cursors are refused"),
+    row(
+        "query_cursor_scoped_tables",
+        Dynamic,
+        Served,
+        "tables of which only the rows between the two default cursors are read",
+    ),
     row("query_datascope", Word(&["default", "all", "hotcache"]), NoOp, "all data is hot"),
     row("query_datetimescope_column", Text, Served, "the datetime column by which every table that has it is filtered"),
     row("query_datetimescope_from", DateTime, Served, "the least value of that column, itself included"),
@@ -254,7 +257,7 @@ impl OptionRow {
 
     /// Whether this value asks for what is refused.
     pub fn is_refused(&self, value: &Json) -> bool {
-        self.effect == Refused && !matches!(value, Json::Null | Json::Bool(false))
+        self.effect == Effect::Refused && !matches!(value, Json::Null | Json::Bool(false))
     }
 }
 

@@ -50,10 +50,7 @@ impl Binder<'_> {
             }
             "ingestion_time" | "extent_id" | "extentid" | "extent_tags" => self.row_origin(&name.text, arguments, span),
             "cursor_after" | "cursor_before_or_at" => self.cursor_test(&name.text, arguments, span),
-            "cursor_current" | "current_cursor" => {
-                let cursor = self.view.cursor().to_string();
-                self.no_arguments(&name.text, arguments, span, Constant::string(cursor))
-            }
+            "cursor_current" | "current_cursor" => self.cursor_current(&name.text, arguments, span),
             "current_cluster_endpoint" => {
                 let endpoint = self.view.cluster_endpoint();
                 self.no_arguments(&name.text, arguments, span, Constant::string(endpoint))

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use serde_json::Value as Json;
 use tidewater_kql::ast::{Argument, BinaryOp, ExprKind};
 use tidewater_kql::{KqlType, Span, diagnostic};
 
 use crate::bind::row::Row;
 use crate::bind::{Binder, Bound};
-use crate::bound::{BExpr, BExprKind, Constant, Value};
+use crate::bound::{BExpr, BExprKind, Constant, Rel, Value};
 use crate::hidden::{HIDDEN, Hidden, Origin};
 
 /// Positions in `HIDDEN`.
@@ -18,6 +19,10 @@ const EXTENT_CURSOR: usize = 2;
 const ROW_CURSOR: usize = 3;
 const EXTENT_ID: usize = 4;
 const EXTENT_TAGS: usize = 5;
+
+/// The cursors of functions without an argument.
+const AFTER_DEFAULT: &str = "query_cursor_after_default";
+const BEFORE_DEFAULT: &str = "query_cursor_before_or_at_default";
 
 impl Binder<'_> {
     /// Asks for the providers that give these hidden columns.
@@ -66,9 +71,59 @@ impl Binder<'_> {
     }
 
     /// `cursor_after(c)`, `cursor_before_or_at(c)`: a cursor is what `cursor_current()` gave, or `""` for the beginning.
+    ///
+    /// Without an argument the request's default counts. Source: request-properties page.
     pub fn cursor_test(&mut self, name: &str, arguments: &[Argument], span: Span) -> Bound<BExpr> {
-        self.count(name, arguments.len(), 1, 1, span)?;
-        let text = self.text_argument(&arguments[0], &format!("the cursor of {name}()"))?;
+        self.cursors_allowed(span)?;
+        let default = if name == "cursor_after" { AFTER_DEFAULT } else { BEFORE_DEFAULT };
+        let text = match (arguments, self.option(default).and_then(Json::as_str)) {
+            ([], Some(default)) => default.to_string(),
+            _ => {
+                self.count(name, arguments.len(), 1, 1, span)?;
+                self.text_argument(&arguments[0], &format!("the cursor of {name}()"))?
+            }
+        };
+        self.against_cursor(name, &text, arguments.first().map_or(span, |argument| argument.value.span), span)
+    }
+
+    /// `cursor_current()`, unless the request says otherwise.
+    pub fn cursor_current(&mut self, name: &str, arguments: &[Argument], span: Span) -> Bound<BExpr> {
+        self.cursors_allowed(span)?;
+        let given = self.option("query_cursor_current").and_then(Json::as_str).map(str::to_string);
+        let cursor = given.unwrap_or_else(|| self.view.cursor().to_string());
+        self.no_arguments(name, arguments, span, Constant::string(cursor))
+    }
+
+    fn cursors_allowed(&mut self, span: Span) -> Bound<()> {
+        if self.flag("query_cursor_disabled") {
+            return self.fail(diagnostic::GENERAL, span, "the request disables functions of cursors");
+        }
+        Ok(())
+    }
+
+    /// The rows of a table that `query_cursor_scoped_tables` names, between the default cursors; the upper one is optional.
+    pub fn in_cursor_scope(&mut self, name: &str, rel: Arc<Rel>, span: Span) -> Bound<Arc<Rel>> {
+        let is_scoped = match self.option("query_cursor_scoped_tables") {
+            Some(Json::Array(names)) => names.iter().any(|scoped| scoped.as_str() == Some(name)),
+            _ => false,
+        };
+        if !is_scoped {
+            return Ok(rel);
+        }
+        let outer = std::mem::replace(&mut self.hidden, rel.hidden.clone());
+        let mut scoped = Ok(rel);
+        for (function, option) in [("cursor_after", AFTER_DEFAULT), ("cursor_before_or_at", BEFORE_DEFAULT)] {
+            let Some(text) = self.option(option).and_then(Json::as_str).map(str::to_string) else { continue };
+            scoped = scoped.and_then(|rel| {
+                let predicate = self.against_cursor(function, &text, span, span)?;
+                self.filtered(&rel, predicate, span)
+            });
+        }
+        self.hidden = outer;
+        scoped
+    }
+
+    fn against_cursor(&mut self, name: &str, text: &str, place: Span, span: Span) -> Bound<BExpr> {
         let cursor = match text.trim() {
             "" => 0,
             text => match text.parse::<i64>() {
@@ -76,16 +131,16 @@ impl Binder<'_> {
                 _ => {
                     let message =
                         format!("{name}(): '{text}' is no cursor: it is what cursor_current() gave, or empty");
-                    return self.fail(diagnostic::PARAMETER_VALUE, arguments[0].value.span, message);
+                    return self.fail(diagnostic::PARAMETER_VALUE, place, message);
                 }
             },
         };
-        let Some(place) = self.hidden_either(ROW_CURSOR, EXTENT_CURSOR) else {
+        let Some(row) = self.hidden_either(ROW_CURSOR, EXTENT_CURSOR) else {
             let message = format!("{name}() is allowed over the rows of a table only");
             return self.fail(diagnostic::GENERAL, span, message);
         };
         let op = if name == "cursor_after" { BinaryOp::GreaterOrEqual } else { BinaryOp::Less };
-        self.binary(op, place, BExpr::constant(Constant::long(cursor)), span)
+        self.binary(op, row, BExpr::constant(Constant::long(cursor)), span)
     }
 
     /// `current_principal_details()`: what is known of the principal.

@@ -316,6 +316,7 @@ impl Binder<'_> {
         let projection = (0..columns.len()).collect();
         let named = (Some(table.database.clone()), table.name.clone());
         let rel = self.rel(RelOp::Table { table, projection }, columns, span)?;
+        let rel = self.in_cursor_scope(&named.1, rel, span)?;
         let rel = self.in_time_scope(rel, span)?;
         Ok(Tabular { name: Some(named.1.clone()), table: Some(named), ..Tabular::of(rel) })
     }
