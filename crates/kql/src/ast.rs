@@ -138,10 +138,12 @@ pub enum ExprKind {
     Call { base: Option<Box<Expr>>, name: Name, arguments: Vec<Argument> },
     /// Unary minus or plus.
     Unary { op: UnaryOp, operand: Box<Expr> },
-    /// Two operands.
-    Binary { op: BinaryOp, left: Box<Expr>, right: Box<Expr> },
+    /// Two operands; `at` is the operator's place.
+    Binary { op: BinaryOp, left: Box<Expr>, right: Box<Expr>, at: Span },
     /// A chain of more than two operands of the same associative operator (`and`, `or`): keeps long chains flat.
-    Chain { op: BinaryOp, operands: Vec<Expr> },
+    ///
+    /// `at`: the places of the operators, one fewer than operands.
+    Chain { op: BinaryOp, operands: Vec<Expr>, at: Vec<Span> },
     /// `in`, `!in`, `in~`, `!in~`, `has_any`, `has_all`.
     InList { op: InOp, operand: Box<Expr>, list: Vec<Expr> },
     /// `[!]between (low .. high)`.

@@ -20,8 +20,10 @@ const TWO_TO_REAL: &[Signature] =
 const TEST: &[Signature] = &[sig(&[required("number", REAL)], TO_BOOL)];
 const BITS: &[Signature] = &[sig(&[required("value1", INTEGER), required("value2", INTEGER)], TO_LONG)];
 const SHIFT: &[Signature] = &[sig(&[required("value", INTEGER), required("shift", INTEGER)], TO_LONG)];
-const EXTREME: &[Signature] =
-    &[sig(&[required("arg", Accepts::Common), repeated("arg", Accepts::Common)], Returns::By(orderable))];
+const EXTREME: &[Signature] = &[sig(
+    &[required("arg", Accepts::Common), required("arg2", Accepts::Common), repeated("arg", Accepts::Common)],
+    Returns::By(orderable),
+)];
 
 /// The rows of this family.
 pub const ROWS: &[Scalar] = &[

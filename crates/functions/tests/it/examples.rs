@@ -120,7 +120,7 @@ fn value(expr: &Expr) -> Result<Typed, Unserved> {
             let (value, ty) = value(operand)?;
             Ok((native_value(&operator::negate(lit(value), ty).unwrap()), operator::negated_type(ty).unwrap()))
         }
-        ExprKind::Binary { op, left, right } => {
+        ExprKind::Binary { op, left, right, .. } => {
             let ((left, left_ty), (right, right_ty)) = (value(left)?, value(right)?);
             let returns = operator::result_type(*op, left_ty, right_ty).ok_or(Unserved)?;
             let context = operator::Context::Value;

@@ -42,16 +42,18 @@ impl Parser<'_> {
             return Ok(first);
         }
         let mut operands = vec![first];
-        while self.eat_word(op.text()) {
+        let mut at = Vec::new();
+        while self.at_word(op.text()) {
+            at.push(self.bump().span);
             operands.push(operand(self)?);
         }
         self.taller()?;
         let span = self.since(start);
         if operands.len() > 2 {
-            return Ok(Expr { kind: ExprKind::Chain { op, operands }, span });
+            return Ok(Expr { kind: ExprKind::Chain { op, operands, at }, span });
         }
         match (operands.pop(), operands.pop()) {
-            (Some(right), Some(left)) => Ok(binary(op, left, right, span)),
+            (Some(right), Some(left)) => Ok(binary(op, left, right, at.pop().unwrap_or(span), span)),
             _ => Ok(Expr { kind: ExprKind::Error, span }),
         }
     }
@@ -89,7 +91,7 @@ impl Parser<'_> {
     }
 
     /// `*` as all columns: `* has "x"`.
-    fn at_star_operand(&self) -> bool {
+    pub(super) fn at_star_operand(&self) -> bool {
         self.at(TokenKind::Star)
             && match self.kind_at(1) {
                 TokenKind::EqualEqual
@@ -123,11 +125,13 @@ impl Parser<'_> {
         left: Expr,
         operand: impl FnOnce(&mut Self) -> P<Expr>,
     ) -> P<ExprKind> {
+        let start = self.span();
         for _ in 0..tokens {
             self.bump();
         }
+        let at = self.since(start);
         let right = operand(self)?;
-        Ok(ExprKind::Binary { op, left: Box::new(left), right: Box::new(right) })
+        Ok(ExprKind::Binary { op, left: Box::new(left), right: Box::new(right), at })
     }
 
     /// An operand of `*`: the string operators bind more tightly than arithmetic.
@@ -187,10 +191,10 @@ impl Parser<'_> {
             TokenKind::GreaterEqual => BinaryOp::GreaterOrEqual,
             _ => return Ok(left),
         };
-        self.bump();
+        let at = self.bump().span;
         let right = self.additive()?;
         self.taller()?;
-        Ok(binary(op, left, right, self.since(start)))
+        Ok(binary(op, left, right, at, self.since(start)))
     }
 
     pub(super) fn additive(&mut self) -> P<Expr> {
@@ -206,10 +210,10 @@ impl Parser<'_> {
                 TokenKind::Minus => BinaryOp::Subtract,
                 _ => return Ok(left),
             };
-            self.bump();
+            let at = self.bump().span;
             let right = self.multiplicative()?;
             self.taller()?;
-            left = binary(op, left, right, self.since(start));
+            left = binary(op, left, right, at, self.since(start));
         }
     }
 
@@ -227,10 +231,10 @@ impl Parser<'_> {
                 TokenKind::Percent => BinaryOp::Modulo,
                 _ => return Ok(left),
             };
-            self.bump();
+            let at = self.bump().span;
             let right = self.string_comparison()?;
             self.taller()?;
-            left = binary(op, left, right, self.since(start));
+            left = binary(op, left, right, at, self.since(start));
         }
     }
 
@@ -347,11 +351,30 @@ impl Parser<'_> {
             }
             TokenKind::Name => self.name_expression()?,
             TokenKind::Equal => {
-                return Err(self.expected("an expression ('==' compares)"));
+                return Err(self.missing("an expression ('==' compares)"));
             }
-            _ => return Err(self.expected("an expression")),
+            TokenKind::OpenString => return Err(self.open_string()),
+            TokenKind::OpenBracket => return Err(self.not_a_bracketed_name()),
+            _ => return Err(self.missing("an expression")),
         };
         Ok(Expr { kind, span: self.since(start) })
+    }
+
+    /// `[` where only a name in brackets could begin: reads what stands in them and reports it.
+    fn not_a_bracketed_name(&mut self) -> super::Failed {
+        self.bump();
+        if matches!(self.kind(), TokenKind::End | TokenKind::CloseBracket) {
+            return self.missing("a name in quotes");
+        }
+        let inner = match self.nested(Self::expression) {
+            Ok(inner) => inner,
+            Err(failed) => return failed,
+        };
+        if !self.at(TokenKind::CloseBracket) {
+            return self.expected("']'");
+        }
+        let message = "Query could not be parsed: a name in brackets is written in quotes; a list is dynamic([...])";
+        self.error(inner.span, message.to_string())
     }
 
     fn name_expression(&mut self) -> P<ExprKind> {
@@ -369,7 +392,13 @@ impl Parser<'_> {
             "toscalar" | "totable" if self.is_word(1, "kind") && self.kind_at(2) == TokenKind::Equal => {
                 return self.call_with_kind();
             }
-            "datatable" | "externaldata" | "external_data" if is_call => return self.data_source(),
+            "datatable" | "externaldata" | "external_data" if is_call || !self.is_followed_as_name() => {
+                return self.data_source();
+            }
+            "toscalar" if !is_call && !self.is_followed_as_name() => {
+                self.bump();
+                return Err(self.expected("'('"));
+            }
             "inline_external_table" if is_call || self.is_word(1, "kind") => {
                 return self.data_source();
             }
@@ -379,8 +408,10 @@ impl Parser<'_> {
             _ if is_call && super::literals::is_literal_type(word) => return self.typed_literal(),
             _ => {}
         }
-        if !is_call && keywords::is_reserved_reference(word) || matches!(word, "string" | "boolean") {
-            return Err(self.reserved());
+        let is_keyword = keywords::is_reserved_reference(word);
+        let may_be_called = !is_keyword || matches!(word, "materialize" | "toscalar");
+        if !is_call && is_keyword || is_call && !may_be_called || matches!(word, "string" | "boolean") {
+            return Err(self.reserved_reference());
         }
         let name = self.any_name("a name")?;
         if is_call {
@@ -557,8 +588,13 @@ impl Parser<'_> {
     }
 }
 
-fn binary(op: BinaryOp, left: Expr, right: Expr, span: Span) -> Expr {
-    Expr { kind: ExprKind::Binary { op, left: Box::new(left), right: Box::new(right) }, span }
+fn binary(op: BinaryOp, left: Expr, right: Expr, at: Span, span: Span) -> Expr {
+    Expr { kind: ExprKind::Binary { op, left: Box::new(left), right: Box::new(right), at }, span }
+}
+
+/// Whether a word is an operator between two operands.
+pub(super) fn is_operator_word(word: &str) -> bool {
+    word_comparison(word).is_some() || string_operator(word).is_some() || matches!(word, "like" | "notlike")
 }
 
 fn word_comparison(word: &str) -> Option<Comparison> {

@@ -160,7 +160,7 @@ impl Parser<'_> {
                     _ => false,
                 };
                 if !is_number {
-                    return Err(self.expected("a number"));
+                    return Err(self.missing("a number"));
                 }
                 if is_call {
                     return match self.typed_literal()? {
@@ -182,7 +182,7 @@ impl Parser<'_> {
             }
             TokenKind::Long | TokenKind::Real | TokenKind::TimeSpan => self.dynamic_number(out),
             TokenKind::Name => self.dynamic_word(out),
-            _ => Err(self.expected("a JSON value")),
+            _ => Err(self.missing("a JSON value")),
         }
     }
 
@@ -204,6 +204,14 @@ impl Parser<'_> {
                     out.push(b',');
                 }
                 is_first = false;
+                let closes_instead = match is_bag {
+                    true => !matches!(parser.kind(), TokenKind::String | TokenKind::OpenString),
+                    false => !parser.at_json_value(),
+                };
+                if out.last().is_some_and(|last| matches!(last, b'[' | b'{')) && closes_instead {
+                    // An empty array or bag that lacks its end.
+                    return Err(parser.expected(close.text()));
+                }
                 if is_bag {
                     json::quote(&parser.string_literal()?, out);
                     parser.expect(TokenKind::Colon)?;
@@ -216,6 +224,28 @@ impl Parser<'_> {
         })?;
         out.push(if is_bag { b'}' } else { b']' });
         Ok(())
+    }
+
+    /// Whether something that could be a value inside a dynamic literal begins here.
+    fn at_json_value(&self) -> bool {
+        match self.kind() {
+            TokenKind::Name => {
+                let word = self.word();
+                matches!(word, "true" | "True" | "TRUE" | "false" | "False" | "FALSE" | "null")
+                    || self.kind_at(1) == TokenKind::OpenParen && (word == "dynamic" || is_literal_type(word))
+            }
+            kind => matches!(
+                kind,
+                TokenKind::String
+                    | TokenKind::OpenString
+                    | TokenKind::OpenBracket
+                    | TokenKind::OpenBrace
+                    | TokenKind::Minus
+                    | TokenKind::Long
+                    | TokenKind::Real
+                    | TokenKind::TimeSpan
+            ),
+        }
     }
 
     fn dynamic_number(&mut self, out: &mut Vec<u8>) -> P<()> {
@@ -257,7 +287,7 @@ impl Parser<'_> {
                     _ => Err(self.expected("a constant")),
                 };
             }
-            _ => return Err(self.expected("a JSON value")),
+            _ => return Err(self.missing("a JSON value")),
         }
         self.bump();
         Ok(())

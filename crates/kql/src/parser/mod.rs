@@ -72,7 +72,7 @@ pub fn parse_function_body(parameters: &str, body: &str) -> Parsed<Option<crate:
     let mut parser = Parser::new(&text);
     let tree = parser.lambda().ok();
     if tree.is_some() && !parser.at(TokenKind::End) {
-        parser.expected("the end of the function's body");
+        parser.unexpected("the end of the function's body");
     }
     Parsed { tree, diagnostics: parser.finish() }
 }
@@ -263,17 +263,65 @@ impl<'a> Parser<'a> {
 
     // Mistakes.
 
-    /// Records that something else than the present token was expected.
+    /// Records that a token should stand here: a word or a punctuation mark.
+    ///
+    /// Its place is the present token when that stands close behind the last one in the same line, else the gap
+    /// behind the last one. Source: the reference parser.
     fn expected(&mut self, what: &str) -> Failed {
+        let (gap, here) = (self.gap(), self.span());
+        let between = Span { start: gap.start, end: here.start }.text(self.text);
+        let is_near = between.chars().nth(1).is_none() && !between.contains(['\n', '\r']);
+        self.found_instead(what, if is_near { here } else { gap })
+    }
+
+    /// Records that something larger than a token should stand here: an expression, a name, an operator.
+    /// Its place is the gap behind the last token. Source: the reference parser.
+    fn missing(&mut self, what: &str) -> Failed {
+        self.found_instead(what, self.gap())
+    }
+
+    /// Records that the present token fits nothing: its place is its own.
+    fn unexpected(&mut self, what: &str) -> Failed {
+        self.found_instead(what, self.span())
+    }
+
+    fn found_instead(&mut self, what: &str, place: Span) -> Failed {
         let token = self.lexeme(0);
-        if token.kind == TokenKind::OpenString {
-            return self.error(token.span, "Query could not be parsed: the string literal has no end".into());
-        }
         let message = match token.kind {
             TokenKind::End => format!("Query could not be parsed at the end of the text: expected {what}"),
             _ => format!("Query could not be parsed at '{}': expected {what}", shortened(token.span.text(self.text))),
         };
-        self.error(token.span, message)
+        self.error(place, message)
+    }
+
+    /// The empty place behind the last token read.
+    fn gap(&self) -> Span {
+        let end = match self.index {
+            0 => self.span().start,
+            _ => self.last_end().end,
+        };
+        Span { start: end, end }
+    }
+
+    /// Records that the string literal here is not closed: the place is its end.
+    fn open_string(&mut self) -> Failed {
+        let end = self.span().end;
+        self.error(Span { start: end, end }, "Query could not be parsed: the string literal has no end".into())
+    }
+
+    /// Whether the present token can begin an expression.
+    fn at_expression(&self) -> bool {
+        match self.kind() {
+            TokenKind::Name => !keywords::is_reserved_reference(self.word()) || self.kind_at(1) == TokenKind::OpenParen,
+            TokenKind::Long
+            | TokenKind::Real
+            | TokenKind::TimeSpan
+            | TokenKind::String
+            | TokenKind::OpenString
+            | TokenKind::OpenParen => true,
+            TokenKind::OpenBracket => self.at_bracketed_name(0),
+            _ => false,
+        }
     }
 
     fn error(&mut self, span: Span, message: String) -> Failed {
@@ -454,7 +502,7 @@ impl<'a> Parser<'a> {
             let token = self.bump();
             return Ok(Name { text: token.span.text(self.text).to_string(), span: token.span });
         }
-        Err(self.expected(what))
+        Err(self.missing(what))
     }
 
     /// A name that is being declared: a column, variable, parameter.
@@ -463,6 +511,61 @@ impl<'a> Parser<'a> {
             return Err(self.reserved());
         }
         self.any_name("a name")
+    }
+
+    /// A keyword where the name of something that exists was expected.
+    ///
+    /// It is a name that needs brackets when what follows can only follow a name; else the expression is missing.
+    fn reserved_reference(&mut self) -> Failed {
+        if self.is_followed_as_name() {
+            return self.reserved();
+        }
+        let (gap, word) = (self.gap(), self.word());
+        self.error(
+            gap,
+            format!(
+                "Query could not be parsed at '{word}': expected an expression; a keyword used as a name must be bracketed: ['{word}']"
+            ),
+        )
+    }
+
+    /// Whether a keyword stands here that is neither a call nor a name that only lacks its brackets.
+    fn at_misplaced_keyword(&self) -> bool {
+        self.at(TokenKind::Name)
+            && keywords::is_reserved_reference(self.word())
+            && !matches!(self.word(), "true" | "false")
+            && self.kind_at(1) != TokenKind::OpenParen
+            && !self.is_followed_as_name()
+    }
+
+    /// Whether the token after the present one can only stand behind a name.
+    fn is_followed_as_name(&self) -> bool {
+        match self.kind_at(1) {
+            TokenKind::EqualEqual
+            | TokenKind::BangEqual
+            | TokenKind::EqualTilde
+            | TokenKind::BangTilde
+            | TokenKind::Greater
+            | TokenKind::GreaterEqual
+            | TokenKind::Less
+            | TokenKind::LessEqual
+            | TokenKind::Star
+            | TokenKind::Slash
+            | TokenKind::Percent
+            | TokenKind::CloseParen
+            | TokenKind::CloseBracket
+            | TokenKind::CloseBrace
+            | TokenKind::Dot
+            | TokenKind::Comma
+            | TokenKind::Colon
+            | TokenKind::Pipe
+            | TokenKind::Word => true,
+            TokenKind::Name => {
+                let word = self.word_at(1);
+                matches!(word, "and" | "or" | "matches") || expressions::is_operator_word(word)
+            }
+            _ => false,
+        }
     }
 
     fn reserved(&mut self) -> Failed {
@@ -476,8 +579,11 @@ impl<'a> Parser<'a> {
     /// The value of the present `String` token.
     fn string_token(&mut self) -> P<String> {
         let token = self.lexeme(0);
+        if token.kind == TokenKind::OpenString {
+            return Err(self.open_string());
+        }
         if token.kind != TokenKind::String {
-            return Err(self.expected("a string literal"));
+            return Err(self.missing("a string literal"));
         }
         match crate::lexer::unquote(token.span.text(self.text)) {
             Ok(value) => {

@@ -93,7 +93,7 @@ impl<'a> Parser<'a> {
     /// An operator from its name to its last argument.
     pub(super) fn operator(&mut self) -> P<OperatorKind> {
         if !self.at(TokenKind::Name) {
-            return Err(self.expected("the name of an operator"));
+            return Err(self.missing("the name of an operator"));
         }
         let start = self.span();
         let (name, tokens) = self.operator_name();
@@ -108,15 +108,11 @@ impl<'a> Parser<'a> {
                 Ok(OperatorKind::Where { parameters, predicate: self.expression()? })
             }
             "extend" => Ok(OperatorKind::Extend(self.named_list()?)),
-            "project" => {
-                Ok(OperatorKind::Project(if self.at_operator_end() { Vec::new() } else { self.named_list()? }))
-            }
+            "project" => Ok(OperatorKind::Project(self.optional_items()?)),
             "project-away" => Ok(OperatorKind::ProjectAway(self.column_patterns()?)),
             "project-keep" => Ok(OperatorKind::ProjectKeep(self.column_patterns()?)),
             "project-by-names" => Ok(OperatorKind::ProjectByNames(self.column_patterns()?)),
-            "project-rename" => {
-                Ok(OperatorKind::ProjectRename(if self.at_operator_end() { Vec::new() } else { self.named_list()? }))
-            }
+            "project-rename" => Ok(OperatorKind::ProjectRename(self.optional_items()?)),
             "project-reorder" => self.project_reorder(),
             "summarize" => self.summarize(),
             "distinct" => self.distinct(),
@@ -141,11 +137,11 @@ impl<'a> Parser<'a> {
                 Ok(OperatorKind::Count { parameters, name })
             }
             "join" => {
-                let (parameters, right, on) = self.join()?;
+                let (parameters, right, on) = self.join(true)?;
                 Ok(OperatorKind::Join { parameters, right, on })
             }
             "lookup" => {
-                let (parameters, right, on) = self.join()?;
+                let (parameters, right, on) = self.join(false)?;
                 Ok(OperatorKind::Lookup { parameters, right, on })
             }
             "union" => {
@@ -161,9 +157,7 @@ impl<'a> Parser<'a> {
             "parse-kv" => self.parse_kv(),
             "make-series" => self.make_series(),
             "scan" => self.scan(),
-            "serialize" => {
-                Ok(OperatorKind::Serialize(if self.at_operator_end() { Vec::new() } else { self.named_list()? }))
-            }
+            "serialize" => Ok(OperatorKind::Serialize(self.optional_items()?)),
             "partition" => self.partition(),
             "__partitionby" => self.partition_by(),
             "fork" => self.fork(),
@@ -202,6 +196,28 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Items that an operator may also go without.
+    fn optional_items(&mut self) -> P<Vec<NamedExpr>> {
+        if self.at_no_item()? { Ok(Vec::new()) } else { self.named_list() }
+    }
+
+    /// Whether an optional list is empty; a keyword there belongs to nothing.
+    fn at_no_item(&mut self) -> P<bool> {
+        if self.at_operator_end() {
+            return Ok(true);
+        }
+        let can_begin = match self.kind() {
+            TokenKind::Name => !self.at_misplaced_keyword(),
+            TokenKind::Minus | TokenKind::Plus | TokenKind::Comma | TokenKind::OpenBracket => true,
+            TokenKind::Star | TokenKind::Long => self.at_star_operand() || self.lexeme(1).glued || self.at_expression(),
+            _ => self.at_expression(),
+        };
+        if !can_begin {
+            return Err(self.unexpected("a column, '|', ';' or the end of the operator"));
+        }
+        Ok(false)
+    }
+
     fn at_operator_end(&self) -> bool {
         matches!(
             self.kind(),
@@ -211,7 +227,7 @@ impl<'a> Parser<'a> {
 
     /// Names, wildcards and, for `project-by-names`, expressions.
     fn column_patterns(&mut self) -> P<Vec<Expr>> {
-        if self.at_operator_end() {
+        if !self.at(TokenKind::Star) && self.at_no_item()? {
             return Ok(Vec::new());
         }
         self.comma_list(Self::column_pattern)
@@ -225,7 +241,7 @@ impl<'a> Parser<'a> {
     }
 
     fn project_reorder(&mut self) -> P<OperatorKind> {
-        if self.at_operator_end() {
+        if !self.at(TokenKind::Star) && self.at_no_item()? {
             return Ok(OperatorKind::ProjectReorder(Vec::new()));
         }
         let items = self.comma_list(|parser| {
@@ -298,7 +314,7 @@ impl<'a> Parser<'a> {
         let mut levels = vec![self.top_nested_level()?];
         while self.eat(TokenKind::Comma) {
             if self.operator_name().0 != "top-nested" {
-                return Err(self.expected("'top-nested'"));
+                return Err(self.missing("'top-nested'"));
             }
             for _ in 0..3 {
                 self.bump();
@@ -333,10 +349,16 @@ impl<'a> Parser<'a> {
     }
 
     #[allow(clippy::type_complexity, reason = "the three parts of two operators")]
-    fn join(&mut self) -> P<(Vec<Property>, Box<Expr>, Vec<Expr>)> {
+    fn join(&mut self, is_join: bool) -> P<(Vec<Property>, Box<Expr>, Vec<Expr>)> {
+        let start = self.last_end();
         let mut parameters = self.parameters(&["kind", "__isFuzzy"])?;
         let right = self.table_reference()?;
         parameters.extend(self.parameters(&["kind"])?);
+        if !self.at_word("on") && self.at_operator_end() {
+            // The whole `join` lacks its condition. Source: the reference parser.
+            let place = if is_join { self.since(start) } else { self.gap() };
+            return Err(self.found_instead("'on' and the columns to join by", place));
+        }
         self.expect_word("on")?;
         let on = self.comma_list(Self::expression)?;
         Ok((parameters, Box::new(right), on))
@@ -355,7 +377,10 @@ impl<'a> Parser<'a> {
 
     /// `typeof(type)`.
     fn type_of_type(&mut self) -> P<KqlType> {
-        self.expect_word("typeof")?;
+        if !self.at_word("typeof") || self.kind_at(1) != TokenKind::OpenParen {
+            return Err(self.missing("'typeof(' and a type"));
+        }
+        self.bump();
         self.expect(TokenKind::OpenParen)?;
         let ty = self.type_name_any_case()?;
         self.expect(TokenKind::CloseParen)?;
@@ -429,9 +454,8 @@ impl<'a> Parser<'a> {
         let aggregates = self.comma_list(|parser| {
             let aggregate = parser.named_expression()?;
             let mut default = None;
-            if parser.at_word("default") && parser.kind_at(1) == TokenKind::Equal {
-                parser.bump();
-                parser.bump();
+            if parser.eat_word("default") {
+                parser.expect(TokenKind::Equal)?;
                 default = Some(parser.expression()?);
             }
             Ok((aggregate, default))
@@ -558,6 +582,9 @@ impl<'a> Parser<'a> {
         while self.at(TokenKind::OpenParen) || self.at(TokenKind::Name) || self.at(TokenKind::OpenBracket) {
             let mut name = None;
             if !self.at(TokenKind::OpenParen) {
+                if self.at(TokenKind::Name) && self.kind_at(1) != TokenKind::Equal {
+                    break;
+                }
                 name = Some(self.declared_name()?);
                 self.expect(TokenKind::Equal)?;
             }
@@ -734,7 +761,7 @@ impl<'a> Parser<'a> {
 
     /// `in ( tables )` when present.
     fn in_tables(&mut self) -> P<Vec<Expr>> {
-        if self.at_word("in") && self.kind_at(1) == TokenKind::OpenParen {
+        if self.at_word("in") && (self.kind_at(1) == TokenKind::OpenParen || !self.is_followed_as_name()) {
             self.bump();
             return self.parenthesized(Self::table_reference);
         }

@@ -12,12 +12,16 @@ use crate::types::KqlType;
 /// Type names of the language that stand for no served type. Source: the inventory's extended types.
 const OTHER_TYPES: &[&str] = &["float", "int16", "int8", "uint", "uint16", "uint32", "uint64", "uint8", "ulong"];
 
+/// Keywords that begin a statement.
+const STATEMENT_WORDS: &[&str] =
+    &["datatable", "external_data", "externaldata", "find", "print", "search", "set", "toscalar", "union"];
+
 impl Parser<'_> {
     /// The whole text.
     pub(super) fn script(&mut self) -> Script {
         let statements = self.statements(TokenKind::End);
         if statements.is_empty() && self.diagnostics.is_empty() {
-            self.expected("a statement");
+            self.missing("a statement");
         }
         Script { statements }
     }
@@ -31,7 +35,7 @@ impl Parser<'_> {
                 Ok(statement) => {
                     statements.push(statement);
                     if !self.at(TokenKind::Semicolon) && !self.at(end) {
-                        self.expected(if end == TokenKind::End {
+                        self.expected_end(if end == TokenKind::End {
                             "'|', ';' or the end of the query"
                         } else {
                             "'|', ';' or '}'"
@@ -51,16 +55,34 @@ impl Parser<'_> {
             if !self.eat(TokenKind::Semicolon) {
                 break;
             }
+            let after_query = matches!(statements.last(), Some(Statement { kind: StatementKind::Query(_), .. }));
+            if end == TokenKind::CloseBrace && after_query && !self.at(end) {
+                self.expected("'}': only the last statement of a function may be an expression");
+            }
         }
         statements
     }
 
+    /// Records that a statement or operator goes on where it should end. Something that could be a statement of its
+    /// own lacks the `;` before it; anything else fits nothing.
+    fn expected_end(&mut self, what: &str) -> super::Failed {
+        if self.at_expression() || self.at(TokenKind::End) { self.expected(what) } else { self.unexpected(what) }
+    }
+
     fn statement(&mut self) -> P<Statement> {
         let start = self.span();
+        let can_begin = match self.kind() {
+            TokenKind::Name => !self.at_misplaced_keyword() || STATEMENT_WORDS.contains(&self.word()),
+            TokenKind::Minus | TokenKind::Plus | TokenKind::Star => true,
+            _ => self.at_expression(),
+        };
+        if !can_begin {
+            return Err(self.unexpected("a statement"));
+        }
         let next_is_name = self.kind_at(1) == TokenKind::Name || self.at_bracketed_name(1);
         let kind = match self.word() {
             "let" if next_is_name => self.let_statement()?,
-            "set" if next_is_name => self.set_statement()?,
+            "set" => self.set_statement()?,
             "declare" if next_is_name => self.declare_statement()?,
             "restrict" if self.is_word(1, "access") => self.restrict_statement()?,
             "alias" if self.is_word(1, "database") => self.alias_statement()?,
@@ -75,7 +97,9 @@ impl Parser<'_> {
         self.expect(TokenKind::Equal)?;
         let start = self.span();
         let is_view = self.at_word("view") && self.kind_at(1) == TokenKind::OpenParen;
-        let is_lambda = is_view || self.at(TokenKind::OpenParen) && self.kind_after_bracket() == TokenKind::OpenBrace;
+        let is_declaration = self.kind_at(1) == TokenKind::Name && self.kind_at(2) == TokenKind::Colon;
+        let is_lambda = is_view
+            || self.at(TokenKind::OpenParen) && (is_declaration || self.kind_after_bracket() == TokenKind::OpenBrace);
         let value = if is_lambda {
             let lambda = self.lambda()?;
             Expr { kind: ExprKind::Lambda(Box::new(lambda)), span: self.since(start) }
@@ -195,10 +219,6 @@ impl Parser<'_> {
             Some(Statement { kind: StatementKind::Query(body), .. }) => Some(body),
             _ => None,
         };
-        if let Some(other) = statements.iter().find(|statement| matches!(statement.kind, StatementKind::Query(_))) {
-            let message = "Query could not be parsed: only the last statement of a function may be an expression";
-            self.error(other.span, message.to_string());
-        }
         Ok(Lambda { is_view, parameters, statements, body, body_span: open.to(close) })
     }
 
@@ -232,7 +252,7 @@ impl Parser<'_> {
 
     pub(super) fn type_name(&mut self) -> P<KqlType> {
         if !self.at(TokenKind::Name) {
-            return Err(self.expected("a type name"));
+            return Err(self.missing("a type name"));
         }
         let (word, span) = (self.word(), self.span());
         if let Some(ty) = KqlType::parse(word) {
@@ -348,7 +368,7 @@ impl Parser<'_> {
             Ok(_) | Err(_) => {
                 if read.is_ok() {
                     let hint = if self.at(TokenKind::Equal) { " ('==' compares)" } else { "" };
-                    self.expected(&format!("'|', ';' or the end of the operator{hint}"));
+                    self.expected_end(&format!("'|', ';' or the end of the operator{hint}"));
                 }
                 self.skip_to_operator(begun);
                 Operator { kind: OperatorKind::Error, span: self.since(start) }
@@ -383,7 +403,7 @@ impl Parser<'_> {
             && self.kind_at(1) != TokenKind::OpenParen
             && keywords::is_reserved_reference(self.word())
         {
-            return Err(self.reserved());
+            return Err(self.reserved_reference());
         }
         self.table_path()
     }

@@ -22,6 +22,9 @@ impl Parser<'_> {
 
     /// `( name: type, ... )`.
     pub(super) fn schema(&mut self) -> P<Vec<ColumnDeclaration>> {
+        if !self.at(TokenKind::OpenParen) {
+            return Err(self.missing("a list of columns in parentheses"));
+        }
         self.parenthesized(Self::column_declaration)
     }
 
@@ -31,6 +34,9 @@ impl Parser<'_> {
         self.nested(|parser| {
             let mut values = Vec::new();
             while !parser.at(TokenKind::CloseBracket) {
+                if !parser.at_constant() {
+                    return Err(parser.expected("a constant or ']'"));
+                }
                 values.push(parser.unary()?);
                 if !parser.eat(TokenKind::Comma) {
                     break;
@@ -39,6 +45,27 @@ impl Parser<'_> {
             parser.expect_close(TokenKind::CloseBracket)?;
             Ok(values)
         })
+    }
+
+    /// Whether a constant begins here: nothing else may stand between the brackets.
+    fn at_constant(&self) -> bool {
+        match self.kind() {
+            TokenKind::Long
+            | TokenKind::Real
+            | TokenKind::TimeSpan
+            | TokenKind::String
+            | TokenKind::OpenString
+            | TokenKind::Minus
+            | TokenKind::Plus => true,
+            TokenKind::Name => match self.word() {
+                "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => true,
+                word => {
+                    self.kind_at(1) == TokenKind::OpenParen
+                        && (word == "dynamic" || super::literals::is_literal_type(word))
+                }
+            },
+            _ => false,
+        }
     }
 
     /// `typeof(type)` or `typeof(name: type, *, ...)`.

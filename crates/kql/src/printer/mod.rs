@@ -308,8 +308,8 @@ impl Printer {
                 self.push(if *op == UnaryOp::Minus { "-" } else { "+" });
                 self.expression(operand, PRIMARY);
             }
-            ExprKind::Binary { op, left, right } => self.binary(*op, left, right),
-            ExprKind::Chain { op, operands } => {
+            ExprKind::Binary { op, left, right, .. } => self.binary(*op, left, right),
+            ExprKind::Chain { op, operands, .. } => {
                 for (index, operand) in operands.iter().enumerate() {
                     if index > 0 {
                         self.push(&format!(" {} ", op.text()));

@@ -74,66 +74,69 @@ fn mistakes(text: &str) -> Vec<(String, String)> {
     diagnostics.iter().map(|diagnostic| (diagnostic.span.text(text).to_string(), diagnostic.message.clone())).collect()
 }
 
+/// Where the mistakes are: `start:text`.
 fn places(text: &str) -> Vec<String> {
-    mistakes(text).into_iter().map(|(place, _)| place).collect()
+    let diagnostics = if is_command(text) { parse_command(text).diagnostics } else { parse_query(text).diagnostics };
+    assert_eq!(diagnostics.len(), mistakes(text).len());
+    diagnostics.iter().map(|found| format!("{}:{}", found.span.start, found.span.text(text))).collect()
 }
 
 #[test]
 fn mistakes_are_reported_at_the_token_that_does_not_fit() {
-    assert_eq!(places("T | where x == "), [""]);
-    assert_eq!(places("T | where a = 5"), ["="]);
-    assert_eq!(places("T | wher x"), ["wher"]);
-    assert_eq!(places("T | where not x"), ["x"]);
-    assert_eq!(places("T | where !x"), ["!x"]);
-    assert_eq!(places("print --1"), ["-"]);
-    assert_eq!(places("print +-1"), ["-"]);
-    assert_eq!(places("print a == b == c"), ["=="]);
-    assert_eq!(places("print 1 < 2 < 3"), ["<"]);
-    assert_eq!(places("print 1 in (1) == true"), ["=="]);
-    assert_eq!(places("print a has 'b' has 'c'"), ["has"]);
-    assert_eq!(places("print a =~ b has 'c'"), ["has"]);
-    assert_eq!(places("print a == b in (c)"), ["in"]);
-    assert_eq!(places("print x in ()"), [")"]);
-    assert_eq!(places("print x in dynamic([1])"), ["dynamic"]);
-    assert_eq!(places("print 1 between 1 .. 2"), ["1"]);
-    assert_eq!(places("print .5"), ["."]);
-    assert_eq!(places("print 5 d"), ["d"]);
-    assert_eq!(places("print string(1)"), ["string"]);
-    assert_eq!(places("print 2 * *"), ["*"]);
-    assert_eq!(places("print title"), ["title"]);
-    assert_eq!(places("print kind = 5"), ["kind"]);
-    assert_eq!(places("print int(1.0)"), ["1.0"]);
-    assert_eq!(places("print int(2147483648)"), ["2147483648"]);
-    assert_eq!(places("print int(-0x10), 1"), ["-0x10"]);
-    assert_eq!(places("print 9999999999999999999"), ["9999999999999999999"]);
-    assert_eq!(places("print 'a\\q'"), ["\\q"]);
-    assert_eq!(places("print 'abc"), ["'abc"]);
-    assert_eq!(places("print @'a\nb'"), ["@'a"]);
-    assert_eq!(places("print /* a */ 1"), ["/"]);
-    assert_eq!(places("print dynamic([now()])"), ["now"]);
-    assert_eq!(places("print dynamic({a:1})"), ["a"]);
-    assert_eq!(places("print dynamic([1,])"), ["]"]);
-    assert_eq!(places("T;;T"), [";"]);
-    assert_eq!(places(";T"), [";"]);
-    assert_eq!(places("T | project *"), ["*"]);
-    assert_eq!(places("T | join (U) | count"), ["|"]);
-    assert_eq!(places("T | fork (take 5), (count)"), [","]);
-    assert_eq!(places("let x = 5 print x"), ["print"]);
-    assert_eq!(places("let f = (a: lng) { a }; print 1"), ["lng"]);
-    assert_eq!(places("T | order by"), [""]);
-    assert_eq!(places(""), [""]);
-    assert_eq!(places("// nothing"), [""]);
-    assert_eq!(places("T | where f(1"), [""]);
-    assert_eq!(places("T)"), [")"]);
+    assert_eq!(places("T | where x == "), ["14:"]);
+    assert_eq!(places("T | where a = 5"), ["12:="]);
+    assert_eq!(places("T | wher x"), ["4:wher"]);
+    assert_eq!(places("T | where not x"), ["14:x"]);
+    assert_eq!(places("T | where !x"), ["9:"]);
+    assert_eq!(places("print --1"), ["7:"]);
+    assert_eq!(places("print +-1"), ["7:"]);
+    assert_eq!(places("print a == b == c"), ["13:=="]);
+    assert_eq!(places("print 1 < 2 < 3"), ["12:<"]);
+    assert_eq!(places("print 1 in (1) == true"), ["15:=="]);
+    assert_eq!(places("print a has 'b' has 'c'"), ["16:has"]);
+    assert_eq!(places("print a =~ b has 'c'"), ["13:has"]);
+    assert_eq!(places("print a == b in (c)"), ["13:in"]);
+    assert_eq!(places("print x in ()"), ["12:"]);
+    assert_eq!(places("print x in dynamic([1])"), ["11:dynamic"]);
+    assert_eq!(places("print 1 between 1 .. 2"), ["16:1"]);
+    assert_eq!(places("print .5"), ["5:"]);
+    assert_eq!(places("print 5 d"), ["8:d"]);
+    assert_eq!(places("print string(1)"), ["5:"]);
+    assert_eq!(places("print 2 * *"), ["9:"]);
+    assert_eq!(places("print title"), ["5:"]);
+    assert_eq!(places("print kind = 5"), ["6:kind"]);
+    assert_eq!(places("print int(1.0)"), ["10:1.0"]);
+    assert_eq!(places("print int(2147483648)"), ["10:2147483648"]);
+    assert_eq!(places("print int(-0x10), 1"), ["10:-0x10"]);
+    assert_eq!(places("print 9999999999999999999"), ["6:9999999999999999999"]);
+    assert_eq!(places("print 'a\\q'"), ["8:\\q"]);
+    assert_eq!(places("print 'abc"), ["10:"]);
+    assert_eq!(places("print @'a\nb'"), ["9:"]);
+    assert_eq!(places("print /* a */ 1"), ["5:"]);
+    assert_eq!(places("print dynamic([now()])"), ["15:now"]);
+    assert_eq!(places("print dynamic({a:1})"), ["15:a"]);
+    assert_eq!(places("print dynamic([1,])"), ["17:"]);
+    assert_eq!(places("T;;T"), ["2:;"]);
+    assert_eq!(places(";T"), ["0:;"]);
+    assert_eq!(places("T | project *"), ["12:*"]);
+    assert_eq!(places("T | join (U) | count"), ["4:join (U)"]);
+    assert_eq!(places("T | fork (take 5), (count)"), ["17:,"]);
+    assert_eq!(places("let x = 5 print x"), ["10:print"]);
+    assert_eq!(places("let f = (a: lng) { a }; print 1"), ["12:lng"]);
+    assert_eq!(places("T | order by"), ["12:"]);
+    assert_eq!(places(""), ["0:"]);
+    assert_eq!(places("// nothing"), ["10:"]);
+    assert_eq!(places("T | where f(1"), ["13:"]);
+    assert_eq!(places("T)"), ["1:)"]);
 }
 
 #[test]
 fn one_mistake_does_not_hide_the_next() {
-    assert_eq!(places("T | where a == | foo | where b == 1 | take"), ["|", "foo", ""]);
-    assert_eq!(places("T | join (U | where ) on x | where y =="), [")", ""]);
-    assert_eq!(places("let a = ; let b = ; print a ="), [";", ";", ""]);
-    assert_eq!(places("print x between (1, 2) | wher y"), [",", "wher"]);
-    assert_eq!(places("T | extend a = f(1 2 [3 | 4]) | where ="), ["2", "="]);
+    assert_eq!(places("T | where a == | foo | where b == 1 | take"), ["14:", "17:foo", "42:"]);
+    assert_eq!(places("T | join (U | where ) on x | where y =="), ["19:", "39:"]);
+    assert_eq!(places("let a = ; let b = ; print a ="), ["7:", "17:", "29:"]);
+    assert_eq!(places("print x between (1, 2) | wher y"), ["18:,", "25:wher"]);
+    assert_eq!(places("T | extend a = f(1 2 [3 | 4]) | where ="), ["19:2", "37:"]);
     let tree = parse_query("T | wher x == 1 | count").tree;
     assert_eq!(printer::print(&tree), "T | <error> | count");
 }
@@ -704,11 +707,11 @@ fn commands_about_entities_have_trees() {
 fn unknown_and_broken_commands_are_refused_with_a_way_out() {
     let first = |text: &str| parse_command(text).diagnostics.remove(0);
     assert_eq!(first(".shw tables").hints, ["did you mean '.show tables'?"]);
-    assert_eq!(places(".frobnicate the thing"), [".frobnicate the thing"]);
-    assert_eq!(places(".create table T (a: lng)"), ["lng"]);
-    assert_eq!(places(".drop table T foo"), ["foo"]);
-    assert_eq!(places(".rename table A B"), ["B"]);
-    assert_eq!(places("."), ["."]);
+    assert_eq!(places(".frobnicate the thing"), ["0:.frobnicate the thing"]);
+    assert_eq!(places(".create table T (a: lng)"), ["20:lng"]);
+    assert_eq!(places(".drop table T foo"), ["14:foo"]);
+    assert_eq!(places(".rename table A B"), ["16:B"]);
+    assert_eq!(places("."), ["0:."]);
     assert!(first(".show tables\n.show tables").message.contains("one command"));
     assert!(!parse_query(".show tables").is_clean());
 }

@@ -92,12 +92,16 @@ impl Binder<'_> {
         bound: Vec<(BExpr, Span)>,
         span: Span,
     ) -> Bound<BoundAggregate> {
-        match aggregate.imp {
-            AggregateImp::Refused(why) => return self.not_served(span, format!("{name}() ({why})")),
-            AggregateImp::Binder => return self.not_served(span, format!("{name}()")),
-            AggregateImp::Function { .. } => {}
-        }
-        let fitted = self.fit(name, aggregate.signatures, bound, span)?;
+        // Mistakes in the call are told before the refusal to serve it.
+        let fitted = match aggregate.signatures {
+            [] => None,
+            signatures => Some(self.fit(name, signatures, bound, span)?),
+        };
+        let fitted = match (aggregate.imp, fitted) {
+            (AggregateImp::Refused(why), _) => return self.not_served(span, format!("{name}() ({why})")),
+            (AggregateImp::Function { .. }, Some(fitted)) => fitted,
+            _ => return self.not_served(span, format!("{name}()")),
+        };
         let name = std::iter::once(aggregate.name)
             .chain(aggregate.aliases.iter().copied())
             .find(|alias| *alias == name)
@@ -127,7 +131,8 @@ impl Binder<'_> {
                     return self.fail(diagnostic::ARGUMENT_TYPE, predicate_span, message);
                 }
                 let taken = BoundAggregate::TakeAny { values: vec![value], predicate: Some(predicate) };
-                (taken, vec![Wanted::Automatic(automatic)])
+                let wanted = if automatic.is_empty() { Wanted::Nameless } else { Wanted::Automatic(automatic) };
+                (taken, vec![wanted])
             }
             _ => return Ok(None),
         }))
@@ -262,7 +267,7 @@ impl Binder<'_> {
         arguments: &[Argument],
         row: &mut Row<'_>,
     ) -> Bound<Option<Vec<Item>>> {
-        let span = item.value.span;
+        let span = name.span;
         if self.lookup(&name.text).is_some() || find_aggregate(&name.text).is_none() {
             return Ok(None);
         }
@@ -297,6 +302,7 @@ impl Binder<'_> {
                     Some(name) => Wanted::Explicit(name.text.clone()),
                     None => automatic,
                 };
+                let span = item.names.get(position).map_or(span, |name| name.span);
                 Item { wanted, expr, span }
             })
             .collect())
@@ -311,7 +317,7 @@ impl Binder<'_> {
         row: &mut Row<'_>,
     ) -> Bound<Vec<Item>> {
         let (single, values) = if name.text == "percentiles" { ("percentile", 1) } else { ("percentilew", 2) };
-        let span = item.value.span;
+        let span = name.span;
         self.count(&name.text, arguments.len(), values + 1, usize::MAX, span)?;
         let Some(aggregate) = find_aggregate(single) else {
             return self.not_served(span, format!("{}()", name.text));

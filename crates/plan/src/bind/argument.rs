@@ -4,9 +4,10 @@ use tidewater_functions::signature::{Accepts, Occurs};
 use tidewater_functions::{Param, Returns, Signature};
 use tidewater_kql::{KqlType, Span, diagnostic};
 
+use crate::bind::argument_rules::is_refused_whole;
 use crate::bind::conversion::{common_type, widens};
 use crate::bind::{Binder, Bound};
-use crate::bound::BExpr;
+use crate::bound::{BExpr, BExprKind, Value};
 
 /// Arguments of one call; more are refused. Source: the documented limits are 64 (coalesce, strcat) to a few hundred.
 const MAX_ARGUMENTS: usize = 1_000;
@@ -51,6 +52,7 @@ impl Binder<'_> {
         let Some((_, signature, params)) = best else {
             return self.misfit(name, &counted, &args, span);
         };
+        self.check_rules(name, &args, span)?;
         let common = common_type(
             params.iter().zip(&types).filter(|(param, _)| param.accepts == Accepts::Common).map(|(_, ty)| *ty),
         );
@@ -105,8 +107,12 @@ impl Binder<'_> {
         args: &[(BExpr, Span)],
         span: Span,
     ) -> Bound<Fitted> {
-        // With one candidate, every argument that does not fit is named where it stands.
-        if let [(_, params)] = counted {
+        // The form that the fewest arguments do not fit; each of those is named where it stands.
+        let misfits = |params: &[&Param]| {
+            args.iter().zip(params).filter(|((arg, _), param)| fit_of(param, arg).is_none()).count()
+        };
+        let nearest = counted.iter().min_by_key(|(_, params)| misfits(params));
+        if let (Some((_, params)), false) = (nearest, is_refused_whole(name)) {
             let mut named = false;
             for ((arg, arg_span), param) in args.iter().zip(params) {
                 if fit_of(param, arg).is_none() {
@@ -187,7 +193,7 @@ fn fit_of(param: &Param, arg: &BExpr) -> Option<Fit> {
         // Integer literals are long; where int is wanted they are meant.
         Accepts::Only(KqlType::Int) if ty == KqlType::Long => Some(Fit::Widened),
         // The text of a dynamic is taken where a string is wanted; other types need an explicit cast.
-        Accepts::Only(KqlType::String) if ty == KqlType::Dynamic => Some(Fit::FromDynamic),
+        Accepts::Only(KqlType::String) if ty == KqlType::Dynamic && !is_container(arg) => Some(Fit::FromDynamic),
         Accepts::Only(_) => None,
         Accepts::OneOf(types) if types.contains(&ty) => Some(Fit::Exact),
         Accepts::OneOf(types) if types.iter().any(|wanted| widens(ty, *wanted)) => Some(Fit::Widened),
@@ -195,6 +201,11 @@ fn fit_of(param: &Param, arg: &BExpr) -> Option<Fit> {
         Accepts::Number => ty.is_numeric().then_some(Fit::Exact),
         Accepts::Any | Accepts::Text | Accepts::Common => Some(Fit::Exact),
     }
+}
+
+/// Whether an argument is a literal array or bag, which has no text to read.
+fn is_container(arg: &BExpr) -> bool {
+    matches!(&arg.kind, BExprKind::Constant(Value::Dynamic(text)) if text.starts_with(['[', '{']))
 }
 
 fn accepted(accepts: Accepts) -> String {

@@ -70,9 +70,20 @@ impl Binder<'_> {
 
     /// Exactly one argument.
     fn one(&mut self, name: &str, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
+        self.one_placed(name, arguments, row, span).map(|(expr, _)| expr)
+    }
+
+    /// Exactly one argument and its place.
+    fn one_placed(
+        &mut self,
+        name: &str,
+        arguments: &[Argument],
+        row: &mut Row<'_>,
+        span: Span,
+    ) -> Bound<(BExpr, Span)> {
         let bound = self.arguments(name, arguments, row)?;
         self.count(name, bound.len(), 1, 1, span)?;
-        bound.into_iter().next().map(|(expr, _)| expr).ok_or(crate::bind::Stopped)
+        bound.into_iter().next().ok_or(crate::bind::Stopped)
     }
 
     /// Refuses a wrong number of arguments.
@@ -102,12 +113,12 @@ impl Binder<'_> {
         row: &mut Row<'_>,
         span: Span,
     ) -> Bound<BExpr> {
-        let operand = self.one(name, arguments, row, span)?;
+        let (operand, place) = self.one_placed(name, arguments, row, span)?;
         if matches!(to, KqlType::Dynamic | KqlType::Guid)
             && ![KqlType::String, KqlType::Dynamic, to].contains(&operand.ty)
         {
             let message = format!("{name}(): the argument must be string or dynamic, but this is {}", operand.ty);
-            return self.fail(diagnostic::ARGUMENT_TYPE, span, message);
+            return self.fail(diagnostic::ARGUMENT_TYPE, place, message);
         }
         Ok(self.convert(operand, to))
     }
@@ -134,12 +145,12 @@ impl Binder<'_> {
     }
 
     fn span_argument(&mut self, name: &str, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
-        let offset = self.one(name, arguments, row, span)?;
+        let (offset, place) = self.one_placed(name, arguments, row, span)?;
         match offset.ty {
             KqlType::TimeSpan => Ok(offset),
             ty => {
                 let message = format!("{name}(): the argument must be timespan, but this is {ty}");
-                self.fail(diagnostic::ARGUMENT_TYPE, span, message)
+                self.fail(diagnostic::ARGUMENT_TYPE, place, message)
             }
         }
     }
@@ -194,12 +205,12 @@ impl Binder<'_> {
     }
 
     fn not_call(&mut self, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
-        let mut operand = self.one("not", arguments, row, span)?;
+        let (mut operand, place) = self.one_placed("not", arguments, row, span)?;
         // A number is read as a bool: not(1) is false. Source: recorded answers; the reference parser warns.
         if operand.ty.is_numeric() {
             operand = self.convert(operand, KqlType::Bool);
         }
-        let operand = self.condition("not", operand, span)?;
+        let operand = self.condition("not", operand, place)?;
         Ok(BExpr { kind: BExprKind::Not(Box::new(operand)), ty: KqlType::Bool })
     }
 

@@ -14,7 +14,6 @@ impl Binder<'_> {
     /// A call where a scalar is expected.
     pub fn call(
         &mut self,
-        expr: &Expr,
         base: Option<&Expr>,
         name: &Name,
         arguments: &[Argument],
@@ -25,33 +24,33 @@ impl Binder<'_> {
             let Some(function) = self.stored_function(&database, name)? else {
                 return self.unknown_function(name);
             };
-            return self.scalar_call(function, arguments, row, expr.span);
+            return self.scalar_call(function, arguments, row, name.span);
         }
         match self.lookup(&name.text) {
-            Some(Binding::Function(function)) => return self.scalar_call(function, arguments, row, expr.span),
+            Some(Binding::Function(function)) => return self.scalar_call(function, arguments, row, name.span),
             Some(Binding::Failed) => return Err(Stopped),
             _ => {}
         }
-        if let Some(result) = self.graph_call(name, arguments, row, expr.span) {
+        if let Some(result) = self.graph_call(name, arguments, row, name.span) {
             return result;
         }
-        if let Some(result) = self.builtin(name, arguments, row, expr.span) {
+        if let Some(result) = self.builtin(name, arguments, row, name.span) {
             return result;
         }
         // Where aggregates stand, a name that both kinds have (`hll_merge`) is the aggregate's.
         let takes_aggregates = row.aggregates.as_ref().is_some_and(|aggregates| !aggregates.inside);
         if let (true, Some(aggregate)) = (takes_aggregates, find_aggregate(&name.text)) {
-            return self.aggregate_in_expression(aggregate, name, arguments, row, expr.span);
+            return self.aggregate_in_expression(aggregate, name, arguments, row, name.span);
         }
         if let Some(scalar) = find_scalar(&name.text) {
-            return self.registry_call(scalar, name, arguments, row, expr.span);
+            return self.registry_call(scalar, name, arguments, row, name.span);
         }
         if let Some(aggregate) = find_aggregate(&name.text) {
-            return self.aggregate_in_expression(aggregate, name, arguments, row, expr.span);
+            return self.aggregate_in_expression(aggregate, name, arguments, row, name.span);
         }
         let database = self.database.clone();
         if let Some(function) = self.stored_function(&database, name)? {
-            return self.scalar_call(function, arguments, row, expr.span);
+            return self.scalar_call(function, arguments, row, name.span);
         }
         self.unknown_function(name)
     }
@@ -150,12 +149,16 @@ impl Binder<'_> {
             _ => (arguments, None),
         };
         let bound = self.arguments(&name.text, arguments, row)?;
-        match scalar.imp {
-            Imp::Refused(why) => return self.not_served(span, format!("{}() ({why})", name.text)),
-            Imp::Binder => return self.not_served(span, format!("{}()", name.text)),
-            Imp::Native(_) | Imp::Kernel(_) => {}
-        }
-        let fitted = self.fit(&name.text, scalar.signatures, bound, span)?;
+        // Mistakes in the call are told before the refusal to serve it.
+        let fitted = match scalar.signatures {
+            [] => None,
+            signatures => Some(self.fit(&name.text, signatures, bound, span)?),
+        };
+        let fitted = match (scalar.imp, fitted) {
+            (Imp::Refused(why), _) => return self.not_served(span, format!("{}() ({why})", name.text)),
+            (Imp::Native(_) | Imp::Kernel(_), Some(fitted)) => fitted,
+            _ => return self.not_served(span, format!("{}()", name.text)),
+        };
         let kind = BExprKind::Call { row: ScalarRow(scalar), args: fitted.args };
         let call = BExpr { kind, ty: fitted.returns };
         Ok(match wanted {

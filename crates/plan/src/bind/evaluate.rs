@@ -17,6 +17,57 @@ use crate::bound::{
 /// Columns that `pivot` may make. Source: the engine's default limit on output columns.
 const MAX_PIVOT_COLUMNS: usize = 2_000;
 
+/// Every plugin of the reference parser, served or not.
+const PLUGINS: &[&str] = &[
+    "active_users_count",
+    "activity_counts_metrics",
+    "activity_engagement",
+    "activity_metrics",
+    "ai_chat_completion",
+    "ai_chat_completion_prompt",
+    "ai_embed_text",
+    "ai_embeddings",
+    "autocluster",
+    "azure_digital_twins_query_request",
+    "bag_unpack",
+    "basket",
+    "cosmosdb_sql_request",
+    "csharp",
+    "dax_request",
+    "dcount_intersect",
+    "diffpatterns",
+    "estimate_rows_count",
+    "execute_query",
+    "execute_show_command",
+    "external_datatable",
+    "funnel_sequence",
+    "funnel_sequence_completion",
+    "geo_line_lookup",
+    "geo_polygon_lookup",
+    "http_request",
+    "http_request_post",
+    "identity",
+    "identity_v3",
+    "infer_storage_schema",
+    "infer_storage_schema_with_suggestions",
+    "ipv4_lookup",
+    "ipv6_lookup",
+    "mysql_request",
+    "narrow",
+    "new_activity_metrics",
+    "pivot",
+    "postgresql_request",
+    "preview",
+    "python",
+    "r",
+    "rolling_percentile",
+    "rows_near",
+    "sequence_detect",
+    "session_count",
+    "sliding_window_counts",
+    "sql_request",
+];
+
 impl Binder<'_> {
     /// `evaluate plugin(arguments) [: (schema)]`.
     pub fn evaluate_operator(
@@ -27,7 +78,6 @@ impl Binder<'_> {
         schema: Option<&[ColumnDeclaration]>,
         span: Span,
     ) -> Bound<Tabular> {
-        let known = ["bag_unpack", "pivot", "narrow"];
         let Some(input) = input else {
             return self.not_served(plugin.span, format!("plugin '{}'", plugin.text));
         };
@@ -35,12 +85,29 @@ impl Binder<'_> {
             "bag_unpack" => self.bag_unpack(&input.rel, arguments, schema, span)?,
             "pivot" => self.pivot(&input.rel, arguments, schema, span)?,
             "narrow" => self.narrow(&input.rel, arguments, span)?,
+            name if PLUGINS.contains(&name) => {
+                self.check_arguments(&input.rel, arguments);
+                return self.not_served(plugin.span, format!("plugin '{name}'"));
+            }
             name => {
-                let diagnostic = Diagnostic::not_served(plugin.span, format!("plugin '{name}'"));
-                return Err(self.report(diagnostic.hint_nearest(name, known)));
+                let message = format!("Unknown plugin: '{name}'");
+                let diagnostic = Diagnostic::new(diagnostic::UNKNOWN_FUNCTION, plugin.span, message);
+                return Err(self.report(diagnostic.hint_nearest(name, PLUGINS.iter().copied())));
             }
         };
         Ok(Tabular::of(rel))
+    }
+
+    /// Binds the arguments of a plugin that is not served, for the mistakes in them.
+    fn check_arguments(&mut self, input: &Rel, arguments: &[Argument]) {
+        for argument in arguments {
+            let is_other =
+                matches!(argument.value.kind, ExprKind::TypeOf(_) | ExprKind::TypeOfSchema(_) | ExprKind::Star);
+            if !is_other && !self.is_tabular(&argument.value) {
+                // What is wrong is recorded.
+                let _ = self.expr(&argument.value, &mut Row::of(&input.columns));
+            }
+        }
     }
 
     fn plugin_column(&mut self, argument: &Argument, input: &Rel) -> Bound<BoundColumn> {

@@ -47,20 +47,22 @@ impl Binder<'_> {
             ExprKind::Literal(literal) => self.literal(literal, expr.span),
             ExprKind::Name(name) => self.name(name, row),
             ExprKind::Member { .. } | ExprKind::Index { .. } => self.path(expr, row),
-            ExprKind::Call { base, name, arguments } => self.call(expr, base.as_deref(), name, arguments, row),
+            ExprKind::Call { base, name, arguments } => self.call(base.as_deref(), name, arguments, row),
             ExprKind::Unary { op, operand } => {
                 let bound = self.expr(operand, row)?;
-                self.unary(*op, bound, expr.span)
+                // The sign is one character.
+                let sign = Span { start: expr.span.start, end: expr.span.start + 1 };
+                self.unary(*op, bound, sign)
             }
-            ExprKind::Binary { op, left, right } if matches!(left.kind, ExprKind::Star) => {
+            ExprKind::Binary { op, left, right, .. } if matches!(left.kind, ExprKind::Star) => {
                 self.star_operator(*op, right, row, expr.span)
             }
-            ExprKind::Binary { op, left, right } => {
+            ExprKind::Binary { op, left, right, at } => {
                 let left_bound = self.expr(left, row);
                 let right_bound = self.expr(right, row);
-                self.binary(*op, left_bound?, right_bound?, expr.span)
+                self.binary(*op, left_bound?, right_bound?, *at)
             }
-            ExprKind::Chain { op, operands } => self.chain(*op, operands, row),
+            ExprKind::Chain { op, operands, at } => self.chain(*op, operands, at, row),
             ExprKind::InList { op, operand, list } => self.in_list(*op, operand, list, row, expr.span),
             ExprKind::Between { negated, operand, low, high } => {
                 let operand = self.expr(operand, row);
@@ -207,12 +209,13 @@ impl Binder<'_> {
         Ok(BExpr { kind: BExprKind::Negate(Box::new(operand)), ty })
     }
 
-    fn chain(&mut self, op: BinaryOp, operands: &[Expr], row: &mut Row<'_>) -> Bound<BExpr> {
+    fn chain(&mut self, op: BinaryOp, operands: &[Expr], at: &[Span], row: &mut Row<'_>) -> Bound<BExpr> {
         let mut bound = Vec::with_capacity(operands.len());
         let mut failed = None;
-        for operand in operands {
+        for (position, operand) in operands.iter().enumerate() {
+            let place = at.get(position.saturating_sub(1)).copied().unwrap_or(operand.span);
             match self.expr(operand, row) {
-                Ok(expr) => match self.boolean_operand(op, expr, operand.span) {
+                Ok(expr) => match self.boolean_operand(op, expr, place) {
                     Ok(expr) => bound.push(expr),
                     Err(stopped) => failed = Some(stopped),
                 },

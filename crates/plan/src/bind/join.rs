@@ -144,8 +144,8 @@ impl Binder<'_> {
         let mut waiting: Vec<&Expr> = on.iter().rev().collect();
         while let Some(condition) = waiting.pop() {
             match &condition.kind {
-                ExprKind::Chain { op: BinaryOp::And, operands } => waiting.extend(operands.iter().rev()),
-                ExprKind::Binary { op: BinaryOp::And, left, right } => waiting.extend([&**right, &**left]),
+                ExprKind::Chain { op: BinaryOp::And, operands, .. } => waiting.extend(operands.iter().rev()),
+                ExprKind::Binary { op: BinaryOp::And, left, right, .. } => waiting.extend([&**right, &**left]),
                 _ => match self.key_pair(left, right, condition) {
                     Ok(pair) => pairs.push(pair),
                     Err(Stopped) => failed = true,
@@ -181,7 +181,7 @@ impl Binder<'_> {
                     }
                 }
             }
-            ExprKind::Binary { op: BinaryOp::Equal, left: first, right: second } => {
+            ExprKind::Binary { op: BinaryOp::Equal, left: first, right: second, .. } => {
                 let found = (self.side(first, "$left", &left.columns), self.side(second, "$right", &right.columns));
                 self.key_types(KeyPair { left: found.0?, right: found.1? }, condition)
             }

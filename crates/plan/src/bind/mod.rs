@@ -11,6 +11,7 @@
 
 mod aggregate;
 mod argument;
+mod argument_rules;
 mod builtin;
 mod call;
 mod check;
@@ -117,6 +118,7 @@ pub fn bind_query(
     let Binder { mut diagnostics, needs, options, result_options, .. } = binder;
     diagnostics.extend(missing);
     if !diagnostics.is_empty() {
+        diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
         diagnostics.truncate(MAX_DIAGNOSTICS);
         return Err(diagnostics);
     }

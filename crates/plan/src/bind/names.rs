@@ -158,6 +158,7 @@ impl Binder<'_> {
         match scalar.name_rule {
             NameRule::None => None,
             NameRule::PassThrough => first(),
+            NameRule::Affix(_, "_sorted") => Some(sorted_name(first(), 0)),
             NameRule::Affix(before, after) => Some(format!("{before}{}{after}", first().unwrap_or_default())),
         }
     }
@@ -177,10 +178,8 @@ impl Binder<'_> {
             "percentile" => percentile_name(&argument(0), arguments.get(1)),
             "percentilew" => percentile_name(&argument(0), arguments.get(2)),
             "percentiles_array" | "percentilesw_array" => format!("percentiles_{}", argument(0)),
-            "take_anyif" | "binary_all_and" | "binary_all_or" | "binary_all_xor" => {
-                let column = argument(0);
-                if column.is_empty() { format!("{name}_") } else { column }
-            }
+            // Nameless without a column: the caller numbers it.
+            "take_anyif" | "binary_all_and" | "binary_all_or" | "binary_all_xor" => argument(0),
             _ => {
                 let prefix = find_aggregate(name).map_or(name, |row| row.name_prefix);
                 let prefix = own_prefix(name).unwrap_or(prefix).trim_end_matches('_');
@@ -209,6 +208,11 @@ impl Binder<'_> {
             },
         }
     }
+}
+
+/// `d_sorted` for `array_sort_asc(d)`; `array0_sorted` for the first array when nothing names it.
+pub(crate) fn sorted_name(argument: Option<String>, position: usize) -> String {
+    format!("{}_sorted", argument.unwrap_or_else(|| format!("array{position}")))
 }
 
 /// Aliases whose automatic name is their own. Source: kql-behaviour section 5.

@@ -1,7 +1,7 @@
 //! Access to properties and elements: `d.a`, `d['a']`, `d[0]`, `d[i]`. Source: dynamic page.
 
 use tidewater_kql::ast::{Expr, ExprKind, Name};
-use tidewater_kql::{KqlType, diagnostic};
+use tidewater_kql::{KqlType, Span, diagnostic};
 
 use crate::bind::row::Row;
 use crate::bind::scope::Binding;
@@ -37,7 +37,11 @@ impl Binder<'_> {
         }
         if bound.ty != KqlType::Dynamic {
             let message = format!("a value of type {} has no properties or elements: only dynamic has", bound.ty);
-            let span = links.last().map_or(expr.span, |link| link.span);
+            let span = match links.last().map(|link| (&link.kind, link.span)) {
+                Some((ExprKind::Member { name, .. }, _)) => name.span,
+                Some((ExprKind::Index { base, .. }, whole)) => Span { start: base.span.end, end: whole.end },
+                _ => expr.span,
+            };
             return self.fail(diagnostic::OPERAND_TYPE, span, message);
         }
         let mut steps = Vec::with_capacity(links.len());

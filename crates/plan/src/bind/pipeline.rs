@@ -290,7 +290,9 @@ impl Binder<'_> {
     }
 
     /// The words of an operator's parameter: `kind=inner`.
-    pub fn word<'p>(&self, parameters: &'p [Property], names: &[&str]) -> Option<(&'p Name, Option<String>)> {
+    ///
+    /// The name that is given with it has the place of the value, where a wrong word is reported.
+    pub fn word(&self, parameters: &[Property], names: &[&str]) -> Option<(Name, Option<String>)> {
         let parameter = parameters.iter().find(|parameter| names.contains(&parameter.name.text.as_str()))?;
         let word = match &parameter.value.kind {
             ExprKind::Name(name) => Some(name.text.clone()),
@@ -298,6 +300,6 @@ impl Binder<'_> {
             ExprKind::Literal(tidewater_kql::ast::Literal::Bool(Some(flag))) => Some(flag.to_string()),
             _ => None,
         };
-        Some((&parameter.name, word))
+        Some((Name { text: parameter.name.text.clone(), span: parameter.value.span }, word))
     }
 }

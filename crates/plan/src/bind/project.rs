@@ -44,7 +44,8 @@ impl Binder<'_> {
         }
         let expr = self.expr(&item.value, row)?;
         let wanted = self.wanted(item, row);
-        items.push(Item { wanted, expr, span: item.value.span });
+        let span = item.names.first().map_or(item.value.span, |name| name.span);
+        items.push(Item { wanted, expr, span });
         Ok(())
     }
 

@@ -26,7 +26,10 @@ impl Binder<'_> {
                 Some(ty) => (ty, ty),
                 None => {
                     let message = format!("'range' is not defined from {start} to {stop} with a step of type {size}");
-                    return self.fail(diagnostic::ARGUMENT_TYPE, span, message);
+                    // The place is the first value that no range takes, else the step.
+                    let unfit = [(start, from), (stop, to)].into_iter().find(|(ty, _)| !is_summable(*ty));
+                    let place = unfit.map_or(step.span, |(_, expr)| expr.span);
+                    return self.fail(diagnostic::ARGUMENT_TYPE, place, message);
                 }
             },
         };
@@ -44,6 +47,11 @@ impl Binder<'_> {
         let bound = self.expr(expr, &mut Row::none())?;
         self.constant(&bound, expr.span, what)
     }
+}
+
+/// Types that can be counted up from: numbers, moments, spans.
+pub(crate) fn is_summable(ty: KqlType) -> bool {
+    ty.is_numeric() || matches!(ty, KqlType::DateTime | KqlType::TimeSpan)
 }
 
 /// Whether a number or span is zero.

@@ -125,14 +125,14 @@ impl Binder<'_> {
                     None => self.predicate(expr, &mut Row::of(columns)),
                 }
             }
-            ExprKind::Chain { op, operands } if matches!(op, BinaryOp::And | BinaryOp::Or) => {
+            ExprKind::Chain { op, operands, .. } if matches!(op, BinaryOp::And | BinaryOp::Or) => {
                 let mut bound = Vec::with_capacity(operands.len());
                 for operand in operands {
                     bound.push(self.search_predicate(operand, columns, is_sensitive)?);
                 }
                 Ok(BExpr { kind: BExprKind::Chain { op: *op, operands: bound }, ty: KqlType::Bool })
             }
-            ExprKind::Binary { op: op @ (BinaryOp::And | BinaryOp::Or), left, right } => {
+            ExprKind::Binary { op: op @ (BinaryOp::And | BinaryOp::Or), left, right, .. } => {
                 let left = self.search_predicate(left, columns, is_sensitive)?;
                 let right = self.search_predicate(right, columns, is_sensitive)?;
                 self.binary(*op, left, right, expr.span)
@@ -141,7 +141,7 @@ impl Binder<'_> {
                 let operand = self.search_predicate(&arguments[0].value, columns, is_sensitive)?;
                 Ok(BExpr { kind: BExprKind::Not(Box::new(operand)), ty: KqlType::Bool })
             }
-            ExprKind::Binary { op: BinaryOp::Has, left, right } => {
+            ExprKind::Binary { op: BinaryOp::Has, left, right, .. } => {
                 // `column:"a*"` has the same wildcards as a bare text.
                 if let ExprKind::Name(name) = &left.kind
                     && let Some(column) = columns.iter().find(|column| column.name == name.text)
@@ -213,7 +213,7 @@ pub(crate) fn has_bare_text(expr: &Expr, is_column: &dyn Fn(&str) -> bool) -> bo
         ExprKind::Literal(_) | ExprKind::Star => true,
         ExprKind::Name(name) => !is_column(&name.text),
         ExprKind::Chain { operands, .. } => operands.iter().any(|operand| has_bare_text(operand, is_column)),
-        ExprKind::Binary { op: BinaryOp::And | BinaryOp::Or, left, right } => {
+        ExprKind::Binary { op: BinaryOp::And | BinaryOp::Or, left, right, .. } => {
             has_bare_text(left, is_column) || has_bare_text(right, is_column)
         }
         ExprKind::Binary { left, .. } => matches!(left.kind, ExprKind::Star),

@@ -6,7 +6,7 @@ use tidewater_functions::scalar::series::multi_columns;
 use tidewater_kql::KqlType;
 use tidewater_kql::ast::{Argument, ExprKind, Literal, Name, NamedExpr};
 
-use crate::bind::names::Wanted;
+use crate::bind::names::{Wanted, sorted_name};
 use crate::bind::project::Item;
 use crate::bind::row::Row;
 use crate::bind::{Binder, Bound};
@@ -54,7 +54,14 @@ impl Binder<'_> {
             let arrays = &arguments[..arguments.len() - flags];
             if arrays.len() > 1 {
                 return Some(
-                    arrays.iter().map(|array| (format!("{}_sorted", named(array)), KqlType::Dynamic)).collect(),
+                    arrays
+                        .iter()
+                        .enumerate()
+                        .map(|(position, array)| {
+                            let name = sorted_name(self.result_name(&array.value, row), position);
+                            (name, KqlType::Dynamic)
+                        })
+                        .collect(),
                 );
             }
         }

@@ -16,11 +16,14 @@ use crate::scalar::rows::{TO_DYNAMIC, row};
 use crate::signature::{Accepts, BOOL, DYNAMIC, Param, Signature, optional, required, sig};
 
 const SERIES: Param = required("series", DYNAMIC);
-const PLACEHOLDER: Param = optional("missing_value_placeholder", Accepts::Any);
+const PLACEHOLDER: Param = optional("missing_value_placeholder", Accepts::Number);
 const FILL: &[Signature] = &[sig(&[SERIES, PLACEHOLDER], TO_DYNAMIC)];
-const FILL_CONST: &[Signature] = &[sig(&[SERIES, required("constant_value", Accepts::Any), PLACEHOLDER], TO_DYNAMIC)];
-const FILL_LINEAR: &[Signature] =
-    &[sig(&[SERIES, PLACEHOLDER, optional("fill_edges", BOOL), optional("constant_value", Accepts::Any)], TO_DYNAMIC)];
+const FILL_CONST: &[Signature] =
+    &[sig(&[SERIES, required("constant_value", Accepts::Number), PLACEHOLDER], TO_DYNAMIC)];
+const FILL_LINEAR: &[Signature] = &[sig(
+    &[SERIES, PLACEHOLDER, optional("fill_edges", BOOL), optional("constant_value", Accepts::Number)],
+    TO_DYNAMIC,
+)];
 
 /// The rows.
 pub const ROWS: &[Scalar] = &[

@@ -39,7 +39,7 @@ fn a_taken_automatic_name_gets_the_first_free_suffix() {
 #[test]
 fn the_same_explicit_name_twice_is_a_mistake() {
     assert_eq!(refused("T | project a, a"), [("SEM0034", "a".to_string())]);
-    assert_eq!(refused("T | extend q = 1, q = 2"), [("SEM0034", "2".to_string())]);
+    assert_eq!(refused("T | extend q = 1, q = 2"), [("SEM0034", "q".to_string())]);
     assert_eq!(refused("T | summarize by a, a"), [("SEM0034", "a".to_string())]);
 }
 

@@ -53,7 +53,7 @@ fn a_constant_is_read_as_the_type_of_the_column_that_it_is_compared_with() {
 
 #[test]
 fn strings_and_guids_have_no_order() {
-    assert_eq!(refused("T | where s > 'a'"), [("SEM0064", "s > 'a'".to_string())]);
+    assert_eq!(refused("T | where s > 'a'"), [("SEM0064", ">".to_string())]);
     assert_eq!(refusal("T | where g > g").code, "SEM0064");
     assert_eq!(refusal("T | where t > 5").code, "SEM0064");
     assert_eq!(ty("bo < 1"), "bool");
