@@ -146,8 +146,8 @@ pub enum ExprKind {
     Chain { op: BinaryOp, operands: Vec<Expr>, at: Vec<Span> },
     /// `in`, `!in`, `in~`, `!in~`, `has_any`, `has_all`.
     InList { op: InOp, operand: Box<Expr>, list: Vec<Expr> },
-    /// `[!]between (low .. high)`.
-    Between { negated: bool, operand: Box<Expr>, low: Box<Expr>, high: Box<Expr> },
+    /// `[!]between (low .. high)`; `at` is the operator's place.
+    Between { negated: bool, operand: Box<Expr>, low: Box<Expr>, high: Box<Expr>, at: Span },
     /// A pipeline: `T | where ...`, `print ...`, `range ...`, `union ...` or one in parentheses.
     Pipe(Box<Pipeline>),
     /// `datatable (name: type, ...) [values]`.

@@ -74,7 +74,7 @@ impl Parser<'_> {
                 ExprKind::InList { op, operand: Box::new(left), list }
             }
             Comparison::Between(negated) => {
-                self.bump();
+                let at = self.bump().span;
                 self.expect(TokenKind::OpenParen)?;
                 let (low, high) = self.nested(|parser| {
                     let low = parser.expression()?;
@@ -83,7 +83,7 @@ impl Parser<'_> {
                     parser.expect(TokenKind::CloseParen)?;
                     Ok((low, high))
                 })?;
-                ExprKind::Between { negated, operand: Box::new(left), low: Box::new(low), high: Box::new(high) }
+                ExprKind::Between { negated, operand: Box::new(left), low: Box::new(low), high: Box::new(high), at }
             }
         };
         self.taller()?;

@@ -323,7 +323,7 @@ impl Printer {
                 self.list(list, |printer, item| printer.expression(item, OR));
                 self.push(")");
             }
-            ExprKind::Between { negated, operand, low, high } => {
+            ExprKind::Between { negated, operand, low, high, .. } => {
                 self.expression(operand, RELATIONAL);
                 self.push(if *negated { " !between (" } else { " between (" });
                 self.expression(low, OR);

@@ -64,11 +64,14 @@ impl Binder<'_> {
             }
             ExprKind::Chain { op, operands, at } => self.chain(*op, operands, at, row),
             ExprKind::InList { op, operand, list } => self.in_list(*op, operand, list, row, expr.span),
-            ExprKind::Between { negated, operand, low, high } => {
+            ExprKind::Between { negated, operand, low, high, at } => {
+                let places = [operand.span, low.span, high.span];
                 let operand = self.expr(operand, row);
                 let low = self.expr(low, row);
                 let high = self.expr(high, row);
-                self.between(*negated, operand?, low?, high?, expr.span)
+                let (operand, low, high) = (operand?, low?, high?);
+                let place = between_place([operand.ty, low.ty, high.ty], places, *at);
+                self.between(*negated, operand, low, high, place)
             }
             ExprKind::Pipe(pipeline) => match (&pipeline.source, pipeline.operators.is_empty()) {
                 (Some(source), true) if !self.is_tabular(source) => self.expr(source, row),
@@ -245,6 +248,28 @@ impl Binder<'_> {
             return self.fail(diagnostic::ARGUMENT_TYPE, expr.span, message);
         }
         Ok(bound)
+    }
+}
+
+/// Where types that `between` does not take are reported: at the value that does not go with the first, or at the
+/// operator when none of them goes. Source: the reference parser.
+fn between_place(types: [KqlType; 3], places: [Span; 3], at: Span) -> Span {
+    use KqlType::{DateTime, Dynamic, TimeSpan};
+    let [operand, low, high] = types;
+    let never = |ty: KqlType| !ty.is_numeric() && !matches!(ty, DateTime | TimeSpan | Dynamic);
+    let bounds = [low, high];
+    if never(operand) {
+        return if bounds.iter().any(|ty| matches!(ty, DateTime | TimeSpan | Dynamic)) { places[0] } else { at };
+    }
+    let goes = |ty: KqlType| match operand {
+        DateTime | TimeSpan => ty == operand,
+        _ => ty.is_numeric() || ty == Dynamic,
+    };
+    match (goes(low), goes(high)) {
+        _ if operand.is_numeric() && bounds.iter().all(|ty| never(*ty)) => at,
+        (false, _) => places[1],
+        (true, false) => places[2],
+        _ => at,
     }
 }
 

@@ -84,10 +84,40 @@ impl Binder<'_> {
     pub fn extend_operator(&mut self, input: &Arc<Rel>, list: &[NamedExpr], span: Span) -> Bound<Arc<Rel>> {
         let mut row = Row::with_windows(&input.columns, input.is_serialized);
         let items = self.items(list, &mut row)?;
-        let table = NameTable::expecting(explicit(&items));
-        let named = self.named(items, table, |name| input.column(name).is_some())?;
+        let named = self.extend_names(items, input)?;
         let source = self.with_windows(input.clone(), row.windows.take(), span)?;
         self.extended(source, &input.columns, named, span)
+    }
+
+    /// Names of the items of `extend`: one that is taken, by the input or by an item before, is replaced rather than
+    /// numbered; only writing a name twice is a mistake. Source: the reference parser.
+    fn extend_names(&mut self, items: Vec<Item>, input: &Rel) -> Bound<Vec<(String, BExpr)>> {
+        let mut named = Vec::with_capacity(items.len());
+        let mut written = std::collections::HashSet::new();
+        let mut nameless = 0;
+        let mut failed = false;
+        for item in items {
+            let name = match item.wanted {
+                Wanted::Explicit(name) => {
+                    if !written.insert(name.clone()) {
+                        self.duplicate_column(&name, item.span);
+                        failed = true;
+                        continue;
+                    }
+                    name
+                }
+                Wanted::Automatic(name) => name,
+                Wanted::Nameless => loop {
+                    nameless += 1;
+                    let name = format!("Column{nameless}");
+                    if input.column(&name).is_none() {
+                        break name;
+                    }
+                },
+            };
+            named.push((name, item.expr));
+        }
+        if failed { Err(Stopped) } else { Ok(named) }
     }
 
     /// The columns of an input with some replaced in place and others appended.
