@@ -392,7 +392,7 @@ impl Parser<'_> {
             "toscalar" | "totable" if self.is_word(1, "kind") && self.kind_at(2) == TokenKind::Equal => {
                 return self.call_with_kind();
             }
-            "datatable" | "externaldata" | "external_data" if is_call || !self.is_followed_as_name() => {
+            "datatable" | "externaldata" | "external_data" => {
                 return self.data_source();
             }
             "toscalar" if !is_call && !self.is_followed_as_name() => {
@@ -434,7 +434,11 @@ impl Parser<'_> {
 
     /// `( argument, ... )`; an argument is an expression, `name = expression` or `*`.
     pub(super) fn arguments(&mut self, is_tabular: bool) -> P<Vec<Argument>> {
+        let mut is_first = true;
         self.parenthesized(|parser| {
+            if std::mem::take(&mut is_first) && !parser.at_argument() {
+                return Err(parser.expected("an argument or ')'"));
+            }
             let is_named = parser.kind() == TokenKind::Name && parser.kind_at(1) == TokenKind::Equal
                 || parser.at_bracketed_name(0) && parser.kind_at(3) == TokenKind::Equal;
             let name = if is_named {
@@ -457,6 +461,16 @@ impl Parser<'_> {
             };
             Ok(Argument { name, value })
         })
+    }
+
+    /// Whether an argument can begin here; where none can, the list is meant to be empty.
+    fn at_argument(&self) -> bool {
+        match self.kind() {
+            TokenKind::Name => !self.at_misplaced_keyword() || self.at_source_operator(),
+            TokenKind::Minus | TokenKind::Plus | TokenKind::Star | TokenKind::Comma | TokenKind::OpenBracket => true,
+            TokenKind::End => false,
+            _ => self.at_expression(),
+        }
     }
 
     // Items of operators.

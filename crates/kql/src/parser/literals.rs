@@ -208,12 +208,14 @@ impl Parser<'_> {
                     true => !matches!(parser.kind(), TokenKind::String | TokenKind::OpenString),
                     false => !parser.at_json_value(),
                 };
-                if out.last().is_some_and(|last| matches!(last, b'[' | b'{')) && closes_instead {
+                let is_only = out.last().is_some_and(|last| matches!(last, b'[' | b'{'));
+                if is_only && closes_instead && !parser.at(TokenKind::Comma) {
                     // An empty array or bag that lacks its end.
                     return Err(parser.expected(close.text()));
                 }
                 if is_bag {
-                    json::quote(&parser.string_literal()?, out);
+                    // A key is one literal: texts in a row are no key.
+                    json::quote(&parser.string_token()?, out);
                     parser.expect(TokenKind::Colon)?;
                     out.push(b':');
                 }
@@ -234,13 +236,16 @@ impl Parser<'_> {
                 matches!(word, "true" | "True" | "TRUE" | "false" | "False" | "FALSE" | "null")
                     || self.kind_at(1) == TokenKind::OpenParen && (word == "dynamic" || is_literal_type(word))
             }
+            // A sign belongs to a number; nothing else takes one.
+            TokenKind::Minus => {
+                matches!(self.kind_at(1), TokenKind::Long | TokenKind::Real | TokenKind::TimeSpan | TokenKind::Name)
+            }
             kind => matches!(
                 kind,
                 TokenKind::String
                     | TokenKind::OpenString
                     | TokenKind::OpenBracket
                     | TokenKind::OpenBrace
-                    | TokenKind::Minus
                     | TokenKind::Long
                     | TokenKind::Real
                     | TokenKind::TimeSpan

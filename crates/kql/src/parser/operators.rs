@@ -95,7 +95,7 @@ impl<'a> Parser<'a> {
         if !self.at(TokenKind::Name) {
             return Err(self.missing("the name of an operator"));
         }
-        let start = self.span();
+        let (before, start) = (self.gap(), self.span());
         let (name, tokens) = self.operator_name();
         let name = name.to_string();
         let name_span = start.to(self.lexeme(tokens - 1).span);
@@ -190,7 +190,9 @@ impl<'a> Parser<'a> {
             "graph-where-edges" => Ok(OperatorKind::GraphWhereEdges(self.expression()?)),
             _ => {
                 let message = format!("Query could not be parsed at '{name}': expected the name of an operator");
-                let diagnostic = Diagnostic::new(diagnostic::SYNTAX, name_span, message);
+                // A keyword means that the operator is missing; any other word is meant as one.
+                let place = if super::keywords::is_keyword(&name) { before } else { name_span };
+                let diagnostic = Diagnostic::new(diagnostic::SYNTAX, place, message);
                 Err(self.report(diagnostic.hint_nearest(&name, OPERATORS.iter().copied())))
             }
         }
@@ -216,6 +218,11 @@ impl<'a> Parser<'a> {
             return Err(self.unexpected("a column, '|', ';' or the end of the operator"));
         }
         Ok(false)
+    }
+
+    /// Whether an operator begins here, as if its `|` were forgotten.
+    pub(super) fn at_operator_name(&self) -> bool {
+        self.at(TokenKind::Name) && OPERATORS.contains(&self.operator_name().0)
     }
 
     fn at_operator_end(&self) -> bool {

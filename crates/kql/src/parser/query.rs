@@ -66,7 +66,11 @@ impl Parser<'_> {
     /// Records that a statement or operator goes on where it should end. Something that could be a statement of its
     /// own lacks the `;` before it; anything else fits nothing.
     fn expected_end(&mut self, what: &str) -> super::Failed {
-        if self.at_expression() || self.at(TokenKind::End) { self.expected(what) } else { self.unexpected(what) }
+        if self.at_expression() || self.at_operator_name() || self.at(TokenKind::End) {
+            self.expected(what)
+        } else {
+            self.unexpected(what)
+        }
     }
 
     fn statement(&mut self) -> P<Statement> {

@@ -33,6 +33,7 @@ impl Binder<'_> {
                 }
             };
         }
+        self.count_fits(&name.text, aggregate.signatures, arguments, span)?;
         let bound = self.inside(row, |binder, row| binder.arguments(&name.text, arguments, row))?;
         let built = self.aggregate_function(aggregate, &name.text, bound, span)?;
         self.collect(built, row).pop().ok_or(Stopped)

@@ -2,6 +2,7 @@
 
 use tidewater_functions::signature::{Accepts, Occurs};
 use tidewater_functions::{Param, Returns, Signature};
+use tidewater_kql::ast::{Argument, ExprKind};
 use tidewater_kql::{KqlType, Span, diagnostic};
 
 use crate::bind::argument_rules::is_refused_whole;
@@ -41,8 +42,7 @@ impl Binder<'_> {
         let counted: Vec<(&Signature, Vec<&Param>)> =
             signatures.iter().filter_map(|signature| Some((signature, params_for(signature, args.len())?))).collect();
         if counted.is_empty() {
-            let message = format!("{name}(): {} expected, but {} given", expected_count(signatures), args.len());
-            return self.fail(diagnostic::ARGUMENT_COUNT, span, message);
+            return self.no_such_count(name, signatures, args.len(), span);
         }
         let types: Vec<KqlType> = args.iter().map(|(arg, _)| arg.ty).collect();
         let best = counted
@@ -80,6 +80,27 @@ impl Binder<'_> {
             },
         };
         Ok(Fitted { args: converted, returns })
+    }
+
+    /// Refuses a number of arguments that no signature takes, before the arguments are looked at: the name stands first.
+    pub fn count_fits(
+        &mut self,
+        name: &str,
+        signatures: &'static [Signature],
+        arguments: &[Argument],
+        span: Span,
+    ) -> Bound<()> {
+        let is_open = arguments.iter().any(|argument| matches!(argument.value.kind, ExprKind::Star));
+        let count = arguments.len();
+        if is_open || signatures.is_empty() || signatures.iter().any(|one| params_for(one, count).is_some()) {
+            return Ok(());
+        }
+        self.no_such_count(name, signatures, count, span)
+    }
+
+    fn no_such_count<T>(&mut self, name: &str, signatures: &[Signature], given: usize, span: Span) -> Bound<T> {
+        let message = format!("{name}(): {} expected, but {given} given", expected_count(signatures));
+        self.fail(diagnostic::ARGUMENT_COUNT, span, message)
     }
 
     fn fit_one(&mut self, arg: BExpr, param: &Param, common: Option<KqlType>, span: Span) -> Bound<BExpr> {

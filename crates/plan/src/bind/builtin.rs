@@ -81,8 +81,8 @@ impl Binder<'_> {
         row: &mut Row<'_>,
         span: Span,
     ) -> Bound<(BExpr, Span)> {
+        self.count(name, arguments.len(), 1, 1, span)?;
         let bound = self.arguments(name, arguments, row)?;
-        self.count(name, bound.len(), 1, 1, span)?;
         bound.into_iter().next().ok_or(crate::bind::Stopped)
     }
 
@@ -166,18 +166,18 @@ impl Binder<'_> {
     }
 
     fn iff_call(&mut self, name: &str, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
+        self.count(name, arguments.len(), 3, 3, span)?;
         let bound = self.arguments(name, arguments, row)?;
-        self.count(name, bound.len(), 3, 3, span)?;
         self.cases(name, bound, span)
     }
 
     fn case_call(&mut self, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
-        let bound = self.arguments("case", arguments, row)?;
-        self.count("case", bound.len(), 3, usize::MAX, span)?;
-        if bound.len() % 2 == 0 {
+        self.count("case", arguments.len(), 3, usize::MAX, span)?;
+        if arguments.len() % 2 == 0 {
             let message = "case(): pairs of condition and value are expected, then a value for everything else";
             return self.fail(diagnostic::ARGUMENT_COUNT, span, message);
         }
+        let bound = self.arguments("case", arguments, row)?;
         self.cases("case", bound, span)
     }
 
@@ -198,8 +198,8 @@ impl Binder<'_> {
     }
 
     fn coalesce_call(&mut self, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
+        self.count("coalesce", arguments.len(), 2, 64, span)?;
         let bound = self.arguments("coalesce", arguments, row)?;
-        self.count("coalesce", bound.len(), 2, 64, span)?;
         let (values, ty) = self.unify(bound, "coalesce(): the arguments", span)?;
         Ok(BExpr { kind: BExprKind::Coalesce(values), ty })
     }

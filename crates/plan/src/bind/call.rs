@@ -148,6 +148,7 @@ impl Binder<'_> {
             Some((Argument { value: Expr { kind: ExprKind::TypeOf(ty), .. }, .. }, rest)) => (rest, Some(*ty)),
             _ => (arguments, None),
         };
+        self.count_fits(&name.text, scalar.signatures, arguments, span)?;
         let bound = self.arguments(&name.text, arguments, row)?;
         // Mistakes in the call are told before the refusal to serve it.
         let fitted = match scalar.signatures {
