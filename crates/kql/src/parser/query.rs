@@ -101,9 +101,14 @@ impl Parser<'_> {
         self.expect(TokenKind::Equal)?;
         let start = self.span();
         let is_view = self.at_word("view") && self.kind_at(1) == TokenKind::OpenParen;
-        let is_declaration = self.kind_at(1) == TokenKind::Name && self.kind_at(2) == TokenKind::Colon;
-        let is_lambda = is_view
-            || self.at(TokenKind::OpenParen) && (is_declaration || self.kind_after_bracket() == TokenKind::OpenBrace);
+        // `(a: long) {` or `() {`; anything else in parentheses is an expression.
+        let begins_parameters = match self.kind_at(1) {
+            TokenKind::Name => self.kind_at(2) == TokenKind::Colon,
+            TokenKind::OpenBracket => self.at_bracketed_name(1) && self.kind_at(4) == TokenKind::Colon,
+            TokenKind::CloseParen => self.kind_at(2) == TokenKind::OpenBrace,
+            _ => false,
+        };
+        let is_lambda = is_view || self.at(TokenKind::OpenParen) && begins_parameters;
         let value = if is_lambda {
             let lambda = self.lambda()?;
             Expr { kind: ExprKind::Lambda(Box::new(lambda)), span: self.since(start) }

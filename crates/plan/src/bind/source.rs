@@ -499,7 +499,13 @@ impl Binder<'_> {
                 values.len(),
                 columns.len()
             );
-            return self.fail(diagnostic::GENERAL, span, message);
+            // The values are the place; the whole when there is none.
+            let place = match values {
+                [first, .., last] => first.span.to(last.span),
+                [only] => only.span,
+                [] => span,
+            };
+            return self.fail(diagnostic::GENERAL, place, message);
         }
         self.spend(values.len(), span)?;
         let mut rows = Vec::with_capacity(values.len() / columns.len());

@@ -27,7 +27,7 @@ fn wrong_arguments_are_named() {
         ("print strlen(5)", "SEM0254", "must be string, but this is long"),
         ("print tostring(1, 2)", "SEM0219", "1 argument is expected, but 2 given"),
         ("T | project datetime_diff(s, t, t)", "SEM0040", "must be a constant"),
-        ("print not(1)", "SEM0254", "must be bool"),
+        ("print not('a')", "SEM0254", "must be bool"),
     ] {
         let found = refusal(text);
         assert_eq!(found.code, code, "{text}");
