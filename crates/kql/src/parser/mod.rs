@@ -258,7 +258,9 @@ impl<'a> Parser<'a> {
         if self.eat_word(word) {
             return Ok(());
         }
-        Err(self.expected(&format!("'{word}'")))
+        let failed = self.expected(&format!("'{word}'"));
+        self.hint_word(&[word]);
+        Err(failed)
     }
 
     // Mistakes.
@@ -283,6 +285,20 @@ impl<'a> Parser<'a> {
     /// Records that the present token fits nothing: its place is its own.
     fn unexpected(&mut self, what: &str) -> Failed {
         self.found_instead(what, self.span())
+    }
+
+    /// Adds the nearest of some words to the mistake just recorded, when the present token is a misspelling of one.
+    fn hint_word(&mut self, words: &[&str]) {
+        let place = self.span();
+        if !self.at(TokenKind::Name) || words.contains(&self.word()) {
+            return;
+        }
+        if let Some(last) = self.diagnostics.last_mut()
+            && last.span == place
+            && let Some(nearest) = diagnostic::nearest(place.text(self.text), words.iter().copied())
+        {
+            last.hints.push(format!("did you mean '{nearest}'?"));
+        }
     }
 
     fn found_instead(&mut self, what: &str, place: Span) -> Failed {

@@ -603,9 +603,19 @@ impl<'a> Parser<'a> {
         Ok(OperatorKind::Fork(branches))
     }
 
+    /// The name of a column, and nothing else.
+    fn column_name(&mut self) -> P<Expr> {
+        if self.at_misplaced_keyword() {
+            return Err(self.reserved_reference());
+        }
+        let name = self.any_name("a column name")?;
+        let span = name.span;
+        Ok(Expr { kind: ExprKind::Name(name), span })
+    }
+
     fn facet(&mut self) -> P<OperatorKind> {
         self.expect_word("by")?;
-        let by = self.comma_list(Self::expression)?;
+        let by = self.comma_list(Self::column_name)?;
         let mut with = None;
         if self.eat_word("with") {
             let pipeline = if self.at(TokenKind::OpenParen) {

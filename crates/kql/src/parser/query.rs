@@ -12,6 +12,30 @@ use crate::types::KqlType;
 /// Type names of the language that stand for no served type. Source: the inventory's extended types.
 const OTHER_TYPES: &[&str] = &["float", "int16", "int8", "uint", "uint16", "uint32", "uint64", "uint8", "ulong"];
 
+/// Words that connect what has been read with something after it, for hints.
+const CONNECTING_WORDS: &[&str] = &[
+    "and",
+    "asc",
+    "between",
+    "contains",
+    "contains_cs",
+    "desc",
+    "endswith",
+    "endswith_cs",
+    "has",
+    "has_all",
+    "has_any",
+    "has_cs",
+    "hasprefix",
+    "hassuffix",
+    "matches regex",
+    "nulls",
+    "or",
+    "startswith",
+    "startswith_cs",
+    "with",
+];
+
 /// Keywords that begin a statement.
 const STATEMENT_WORDS: &[&str] =
     &["datatable", "external_data", "externaldata", "find", "print", "search", "set", "toscalar", "union"];
@@ -66,11 +90,12 @@ impl Parser<'_> {
     /// Records that a statement or operator goes on where it should end. Something that could be a statement of its
     /// own lacks the `;` before it; anything else fits nothing.
     fn expected_end(&mut self, what: &str) -> super::Failed {
-        if self.at_expression() || self.at_operator_name() || self.at(TokenKind::End) {
-            self.expected(what)
-        } else {
-            self.unexpected(what)
+        if !self.at_expression() && !self.at_operator_name() && !self.at(TokenKind::End) {
+            return self.unexpected(what);
         }
+        let failed = self.expected(what);
+        self.hint_word(CONNECTING_WORDS);
+        failed
     }
 
     fn statement(&mut self) -> P<Statement> {

@@ -715,3 +715,20 @@ fn unknown_and_broken_commands_are_refused_with_a_way_out() {
     assert!(first(".show tables\n.show tables").message.contains("one command"));
     assert!(!parse_query(".show tables").is_clean());
 }
+
+#[test]
+fn misspelt_words_get_the_nearest_as_a_hint() {
+    for (text, hint) in [
+        ("T | sumarize count()", "summarize"),
+        ("T | project-awy a", "project-away"),
+        ("T | where s contans 'a'", "contains"),
+        ("T | where s startwith 'a'", "startswith"),
+        ("T | where a adn b", "and"),
+        ("T | top 3 yb a", "by"),
+        ("T | sort by a dsec", "desc"),
+        ("T | mv-expand a to typeof(strign)", "string"),
+    ] {
+        let found = parse_query(text).diagnostics;
+        assert_eq!(found[0].hints, [format!("did you mean '{hint}'?")], "{text}");
+    }
+}

@@ -76,23 +76,24 @@ impl Binder<'_> {
         plugin: &Name,
         arguments: &[Argument],
         schema: Option<&[ColumnDeclaration]>,
-        span: Span,
     ) -> Bound<Tabular> {
+        if !PLUGINS.contains(&plugin.text.as_str()) {
+            let message = format!("Unknown plugin: '{}'", plugin.text);
+            let diagnostic = Diagnostic::new(diagnostic::UNKNOWN_FUNCTION, plugin.span, message);
+            return Err(self.report(diagnostic.hint_nearest(&plugin.text, PLUGINS.iter().copied())));
+        }
         let Some(input) = input else {
             return self.not_served(plugin.span, format!("plugin '{}'", plugin.text));
         };
+        // The name is the place of mistakes that concern the whole call.
+        let span = plugin.span;
         let rel = match plugin.text.as_str() {
             "bag_unpack" => self.bag_unpack(&input.rel, arguments, schema, span)?,
             "pivot" => self.pivot(&input.rel, arguments, schema, span)?,
             "narrow" => self.narrow(&input.rel, arguments, span)?,
-            name if PLUGINS.contains(&name) => {
+            name => {
                 self.check_arguments(&input.rel, arguments);
                 return self.not_served(plugin.span, format!("plugin '{name}'"));
-            }
-            name => {
-                let message = format!("Unknown plugin: '{name}'");
-                let diagnostic = Diagnostic::new(diagnostic::UNKNOWN_FUNCTION, plugin.span, message);
-                return Err(self.report(diagnostic.hint_nearest(name, PLUGINS.iter().copied())));
             }
         };
         Ok(Tabular::of(rel))

@@ -57,7 +57,7 @@ impl Binder<'_> {
             OperatorKind::Find { .. } => self.find_operator(None, operator),
             OperatorKind::Evaluate { parameters, plugin, arguments, schema } => {
                 self.check_hints("evaluate", parameters, &[])?;
-                self.evaluate_operator(None, plugin, arguments, schema.as_deref(), span)
+                self.evaluate_operator(None, plugin, arguments, schema.as_deref())
             }
             OperatorKind::MacroExpand { parameters, group, name, statements } => {
                 self.macro_expand_operator(parameters, group, name.as_ref(), statements, span)
@@ -136,7 +136,7 @@ impl Binder<'_> {
             }
             OperatorKind::Evaluate { parameters, plugin, arguments, schema } => {
                 self.check_hints("evaluate", parameters, &[])?;
-                return self.evaluate_operator(Some(tabular), plugin, arguments, schema.as_deref(), span);
+                return self.evaluate_operator(Some(tabular), plugin, arguments, schema.as_deref());
             }
             OperatorKind::Invoke { function, arguments } => {
                 return self.invoke_operator(tabular, function, arguments, span);
