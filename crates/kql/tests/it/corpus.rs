@@ -147,7 +147,9 @@ impl Maker {
             5 => ExprKind::Unary { op: UnaryOp::Minus, operand: self.named(below) },
             6 => {
                 let op = self.one(&[And, Or]);
-                ExprKind::Chain { op, operands: self.several(3, below) }
+                let operands = self.several(3, below);
+                let at = vec![Self::span(); operands.len() - 1];
+                ExprKind::Chain { op, operands, at }
             }
             7 => {
                 let op =
@@ -159,6 +161,7 @@ impl Maker {
                 operand: self.boxed(below),
                 low: self.boxed(below),
                 high: self.boxed(below),
+                at: Self::span(),
             },
             _ => {
                 let op = self.one(&[
@@ -183,7 +186,7 @@ impl Maker {
                     NotEndsWith,
                     MatchesRegex,
                 ]);
-                ExprKind::Binary { op, left: self.boxed(below), right: self.boxed(below) }
+                ExprKind::Binary { op, left: self.boxed(below), right: self.boxed(below), at: Self::span() }
             }
         }
     }
