@@ -295,8 +295,8 @@ fn conjuncts(expr: &Expr) -> Vec<&Expr> {
     let mut waiting = vec![expr];
     while let Some(expr) = waiting.pop() {
         match &expr.kind {
-            ExprKind::Chain { op: BinaryOp::And, operands } => waiting.extend(operands.iter().rev()),
-            ExprKind::Binary { op: BinaryOp::And, left, right } => waiting.extend([&**right, &**left]),
+            ExprKind::Chain { op: BinaryOp::And, operands, .. } => waiting.extend(operands.iter().rev()),
+            ExprKind::Binary { op: BinaryOp::And, left, right, .. } => waiting.extend([&**right, &**left]),
             _ => found.push(expr),
         }
     }

@@ -53,16 +53,16 @@ impl Binder<'_> {
             let flags = usize::from(arguments.last().as_ref().is_some_and(is_flag));
             let arrays = &arguments[..arguments.len() - flags];
             if arrays.len() > 1 {
-                return Some(
-                    arrays
-                        .iter()
-                        .enumerate()
-                        .map(|(position, array)| {
-                            let name = sorted_name(self.result_name(&array.value, row), position);
-                            (name, KqlType::Dynamic)
-                        })
-                        .collect(),
-                );
+                let mut names: Vec<String> = Vec::with_capacity(arrays.len());
+                for (position, array) in arrays.iter().enumerate() {
+                    let name = sorted_name(self.result_name(&array.value, row), position);
+                    // The values of one call never share a name, even where `extend` would replace the first.
+                    let taken = |name: &String| names.contains(name);
+                    let free = (1..).map(|suffix| format!("{name}{suffix}")).find(|name| !taken(name));
+                    let name = if taken(&name) { free.unwrap_or(name) } else { name };
+                    names.push(name);
+                }
+                return Some(names.into_iter().map(|name| (name, KqlType::Dynamic)).collect());
             }
         }
         None
