@@ -189,7 +189,7 @@ impl Expressions<'_> {
                 }
                 4 => format!("strlen({})", self.of(KqlType::String, below)),
                 5 => format!("bin({}, {})", self.of(ty, below), self.random.one(&["1", "5", "100"])),
-                6 => format!("tolong({})", self.any(below)),
+                6 => format!("tolong({})", self.number(below)),
                 7 => format!("array_length({})", self.of(KqlType::Dynamic, below)),
                 8 => format!("abs({})", self.of(ty, below)),
                 9 => format!("dayofyear({})", self.of(KqlType::DateTime, below)),
@@ -197,7 +197,7 @@ impl Expressions<'_> {
                 _ => format!("tolong({})", self.of(KqlType::Int, below)),
             },
             KqlType::Int => match self.random.below(3) {
-                0 => format!("toint({})", self.any(below)),
+                0 => format!("toint({})", self.number(below)),
                 1 => format!("monthofyear({})", self.of(KqlType::DateTime, below)),
                 _ => self.leaf(ty),
             },
@@ -206,7 +206,7 @@ impl Expressions<'_> {
                     let op = *self.random.one(&["+", "-", "*", "/"]);
                     format!("({} {op} {})", self.of(ty, below), self.of(ty, below))
                 }
-                2 => format!("toreal({})", self.any(below)),
+                2 => format!("toreal({})", self.number(below)),
                 3 => format!("sqrt({})", self.of(ty, below)),
                 4 => format!("({} * {})", self.of(KqlType::Long, below), self.of(ty, below)),
                 _ => format!("floor({}, 0.5)", self.of(ty, below)),
@@ -253,6 +253,12 @@ impl Expressions<'_> {
                 _ => format!("todynamic({})", self.of(KqlType::String, below)),
             },
         }
+    }
+
+    /// Something that is converted to numbers: a guid is not.
+    fn number(&mut self, depth: usize) -> String {
+        let ty = *self.random.one(&TYPES);
+        self.of(if ty == KqlType::Guid { KqlType::Bool } else { ty }, depth)
     }
 
     fn any(&mut self, depth: usize) -> String {
