@@ -224,8 +224,18 @@ impl Printer {
                 self.push(")");
             }
             OperatorKind::Partition { parameters, by, scope, body } => {
-                self.word("partition", parameters);
-                self.after(" by ", by);
+                // The id belongs to the old spelling.
+                match parameters.split_last() {
+                    Some((id, others)) if id.name.text == "id" => {
+                        self.word("__partitionby", others);
+                        self.after(" ", by);
+                        self.after(" id ", &id.value);
+                    }
+                    _ => {
+                        self.word("partition", parameters);
+                        self.after(" by ", by);
+                    }
+                }
                 self.optional(" in ", scope.as_ref());
                 match &body.kind {
                     ExprKind::Pipe(pipeline) if pipeline.source.is_none() => {

@@ -17,7 +17,7 @@ mod harness;
 use harness::Harness;
 
 /// Inputs of the normal run.
-const INPUTS: usize = 400;
+const INPUTS: usize = 1_000;
 
 struct Random(u64);
 
