@@ -87,6 +87,15 @@ impl Binder<'_> {
     pub fn project_by_names(&mut self, input: &Arc<Rel>, list: &[Expr], span: Span) -> Bound<Arc<Rel>> {
         let mut found: Vec<BoundColumn> = Vec::new();
         for item in list {
+            // A column by its bare name: the reference parser knows it there, and the page speaks of the name of the column.
+            if let ExprKind::Name(name) = &item.kind
+                && let Some(column) = input.column(&name.text)
+            {
+                if !found.contains(column) {
+                    found.push(column.clone());
+                }
+                continue;
+            }
             let bound = self.expr(item, &mut Row::none())?;
             let constant = self.constant(&bound, item.span, "a name in 'project-by-names'")?;
             let names: Vec<String> = match constant.value {
