@@ -13,9 +13,10 @@ impl Parser<'_> {
         }
         let columns = self.schema()?;
         if word == "datatable" {
-            return Ok(ExprKind::DataTable { columns, values: self.bracketed_values()? });
+            return Ok(ExprKind::DataTable { columns, values: self.bracketed_values(false)? });
         }
-        let uris = self.bracketed_values()?;
+        // A connection string may be a variable.
+        let uris = self.bracketed_values(true)?;
         let properties = self.with_properties()?;
         Ok(ExprKind::ExternalData { columns, uris, properties })
     }
@@ -29,12 +30,12 @@ impl Parser<'_> {
     }
 
     /// `[ constant, ... ]`, with a comma behind the last one allowed.
-    fn bracketed_values(&mut self) -> P<Vec<crate::ast::Expr>> {
+    fn bracketed_values(&mut self, takes_names: bool) -> P<Vec<crate::ast::Expr>> {
         self.expect(TokenKind::OpenBracket)?;
         self.nested(|parser| {
             let mut values = Vec::new();
             while !parser.at(TokenKind::CloseBracket) {
-                if !parser.at_constant() {
+                if !takes_names && !parser.at_constant() {
                     return Err(parser.expected("a constant or ']'"));
                 }
                 values.push(parser.unary()?);
