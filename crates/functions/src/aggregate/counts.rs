@@ -11,7 +11,7 @@ use tidewater_kql::KqlType;
 
 use crate::aggregate::frame::{Groups, KqlAggregate, Rows, argument};
 use crate::registry::{Aggregate, AggregateCall, AggregateImp};
-use crate::signature::{BOOL, Returns, required, sig};
+use crate::signature::{Accepts, BOOL, Returns, required, sig};
 
 const TO_LONG: Returns = Returns::Type(KqlType::Long);
 
@@ -19,7 +19,7 @@ const TO_LONG: Returns = Returns::Type(KqlType::Long);
 pub const ROWS: &[Aggregate] = &[
     Aggregate {
         name: "count",
-        signatures: &[sig(&[], TO_LONG), sig(&[required("predicate", BOOL)], TO_LONG)],
+        signatures: &[sig(&[], TO_LONG), sig(&[required("expr", Accepts::Any)], TO_LONG)],
         name_prefix: "count_",
         imp: AggregateImp::Function { build, finish: None },
         skips_nulls: false,
