@@ -173,7 +173,7 @@ impl Binder<'_> {
 
     fn case_call(&mut self, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
         self.count("case", arguments.len(), 3, usize::MAX, span)?;
-        if arguments.len() % 2 == 0 {
+        if arguments.len().is_multiple_of(2) {
             let message = "case(): pairs of condition and value are expected, then a value for everything else";
             return self.fail(diagnostic::ARGUMENT_COUNT, span, message);
         }

@@ -48,8 +48,8 @@ fn the_reference_page_of_functions_is_up_to_date() {
     let path = Path::new("../../docs/reference/functions.md");
     if std::env::var("UPDATE_DOCS").is_ok() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, &page).unwrap();
+        std::fs::write(path, &page).unwrap();
     }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    let found = std::fs::read_to_string(path).unwrap_or_default();
     assert!(found == page, "docs/reference/functions.md is stale: run with UPDATE_DOCS=1");
 }
