@@ -642,9 +642,10 @@ mod tests {
     }
 
     #[test]
-    fn pairs_without_a_meaning_are_refused() {
+    fn pairs_without_a_meaning_have_no_kernel_and_give_null() {
         assert!(kernel(KqlType::Guid, KqlType::Long).is_none());
         assert!(kernel(KqlType::DateTime, KqlType::Guid).is_none());
-        assert!(expr(lit(true), KqlType::Bool, KqlType::Guid).is_err());
+        let none = lit(ScalarValue::FixedSizeBinary(16, None));
+        assert_eq!(expr(lit(true), KqlType::Bool, KqlType::Guid).unwrap(), none);
     }
 }

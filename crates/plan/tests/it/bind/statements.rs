@@ -76,10 +76,10 @@ fn as_names_rows_for_the_rest_of_the_query() {
 
 #[test]
 fn options_are_kept_under_their_names() {
-    let options = bound("set notruncation; set truncationmaxrecords = 10; set queryconsistency = 'weak'; set servertimeout = 1m; print 1").options;
+    let options = bound("set notruncation; set truncationmaxrecords = 10; set queryconsistency = 'weakconsistency'; set servertimeout = 1m; print 1").options;
     assert_eq!(options["notruncation"], json!(true));
     assert_eq!(options["truncationmaxrecords"], json!(10));
-    assert_eq!(options["queryconsistency"], json!("weak"));
+    assert_eq!(options["queryconsistency"], json!("weakconsistency"));
     assert_eq!(options["servertimeout"], json!("00:01:00"));
 }
 
