@@ -17,7 +17,7 @@ use crate::bound::{
 /// Columns that `pivot` may make. Source: the engine's default limit on output columns.
 const MAX_PIVOT_COLUMNS: usize = 2_000;
 
-/// Every plugin of the reference parser, served or not.
+/// Every plugin of the documentation and the reference parser, served or not.
 const PLUGINS: &[&str] = &[
     "active_users_count",
     "activity_counts_metrics",
@@ -36,6 +36,7 @@ const PLUGINS: &[&str] = &[
     "dax_request",
     "dcount_intersect",
     "diffpatterns",
+    "diffpatterns_text",
     "estimate_rows_count",
     "execute_query",
     "execute_show_command",
@@ -62,6 +63,7 @@ const PLUGINS: &[&str] = &[
     "r",
     "rolling_percentile",
     "rows_near",
+    "schema_merge",
     "sequence_detect",
     "session_count",
     "sliding_window_counts",

@@ -134,9 +134,12 @@ fn function(name: &str) -> Status {
     scalar.or_else(aggregate).unwrap_or_else(|| Status::Refused("there is no such function here".to_string()))
 }
 
-/// A plugin that is served complains about its arguments at most.
+/// A plugin that is served complains about its arguments at most. Some pages write a name with a capital.
 async fn plugin(service: &Service, name: &str) -> Status {
-    match tried(service, &format!("T | evaluate {name}()")).await {
+    match tried(service, &format!("T | evaluate {}()", name.to_lowercase())).await {
+        Status::Broken(message) if message.contains("Unknown plugin") => {
+            Status::Broken("the binder does not know its name".to_string())
+        }
         Status::Broken(_) => Status::Served(String::new()),
         other => other,
     }
