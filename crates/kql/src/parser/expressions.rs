@@ -561,8 +561,11 @@ impl Parser<'_> {
 
     /// A literal, or a bare word as a name.
     pub(super) fn property_value(&mut self) -> P<Expr> {
-        if !self.at(TokenKind::Name) {
-            return self.unary();
+        match self.kind() {
+            TokenKind::Name => {}
+            TokenKind::Minus | TokenKind::Plus => return self.unary(),
+            // A bracket behind a literal is a name of what the operator reads: `union hint.concurrency=4 ['hint'].x`.
+            _ => return self.measured(Self::primary),
         }
         // In `kind=inner (T)` the bracket is the operator's: only typed literals are calls here.
         let word = self.word();
