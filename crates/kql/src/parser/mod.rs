@@ -15,6 +15,8 @@ pub(crate) mod keywords;
 mod literals;
 mod operators;
 mod query;
+mod render;
+mod search;
 mod sources;
 
 use crate::ast::{Literal, Name, Script};

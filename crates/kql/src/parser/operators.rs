@@ -2,8 +2,8 @@
 
 use super::{P, Parser};
 use crate::ast::{
-    Argument, ColumnDeclaration, Expr, ExprKind, FindColumn, Literal, MvItem, Name, NamedExpr, OperatorKind, ParsePart,
-    Pipeline, Property, ScanStep, TopNestedLevel,
+    Argument, ColumnDeclaration, Expr, ExprKind, Literal, MvItem, Name, NamedExpr, OperatorKind, ParsePart, Pipeline,
+    Property, ScanStep, TopNestedLevel,
 };
 use crate::diagnostic::{self, Diagnostic};
 use crate::lexer::TokenKind;
@@ -70,7 +70,7 @@ const OPERATORS: &[&str] = &[
 
 impl<'a> Parser<'a> {
     /// The operator's name with its hyphens, and how many tokens it has.
-    fn operator_name(&self) -> (&'a str, usize) {
+    pub(super) fn operator_name(&self) -> (&'a str, usize) {
         let mut tokens = 1;
         while self.kind_at(tokens) == TokenKind::Minus
             && self.lexeme(tokens).glued
@@ -233,7 +233,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Names, wildcards and, for `project-by-names`, expressions.
-    fn column_patterns(&mut self) -> P<Vec<Expr>> {
+    pub(super) fn column_patterns(&mut self) -> P<Vec<Expr>> {
         if !self.at(TokenKind::Star) && self.at_no_item()? {
             return Ok(Vec::new());
         }
@@ -684,152 +684,6 @@ impl<'a> Parser<'a> {
         let statements = self.nested(|parser| Ok(parser.statements(TokenKind::CloseParen)))?;
         self.expect(TokenKind::CloseParen)?;
         Ok(OperatorKind::MacroExpand { parameters, group, name, statements })
-    }
-
-    fn render(&mut self) -> P<OperatorKind> {
-        // `3Dchart` is a name too; quotes are not allowed.
-        let visualization = self.any_name("a kind of chart")?;
-        if self.at_word("with") {
-            self.bump();
-            self.expect(TokenKind::OpenParen)?;
-            let properties = self.nested(|parser| {
-                let mut properties = Vec::new();
-                while !parser.at(TokenKind::CloseParen) {
-                    properties.push(parser.render_property()?);
-                    if !parser.eat(TokenKind::Comma) {
-                        break;
-                    }
-                }
-                parser.expect_close(TokenKind::CloseParen)?;
-                Ok(properties)
-            })?;
-            return Ok(OperatorKind::Render { visualization, properties });
-        }
-        // The old form without brackets: `render timechart kind=stacked title="x"`.
-        let mut properties = Vec::new();
-        loop {
-            if self.at(TokenKind::Name) && self.kind_at(1) == TokenKind::Equal {
-                properties.push(self.render_property()?);
-            } else if self.at_word("by") {
-                let name = self.any_name("'by'")?;
-                let value = self.render_columns()?;
-                properties.push(Property { name, value });
-            } else {
-                return Ok(OperatorKind::Render { visualization, properties });
-            }
-            self.eat(TokenKind::Comma);
-        }
-    }
-
-    fn render_property(&mut self) -> P<Property> {
-        let name = self.any_name("the name of a property")?;
-        self.expect(TokenKind::Equal)?;
-        let lists_columns = matches!(name.text.as_str(), "ycolumns" | "series" | "anomalycolumns" | "xcolumn");
-        let value = if lists_columns { self.render_columns()? } else { self.property_value()? };
-        Ok(Property { name, value })
-    }
-
-    /// `a, b, c`: several columns are one name with commas, as the visualization's JSON has them.
-    fn render_columns(&mut self) -> P<Expr> {
-        let first = self.property_value()?;
-        let mut names = match &first.kind {
-            ExprKind::Name(name) => name.clone(),
-            _ => return Ok(first),
-        };
-        while self.at(TokenKind::Comma)
-            && matches!(self.kind_at(1), TokenKind::Name | TokenKind::OpenBracket)
-            && self.kind_at(2) != TokenKind::Equal
-        {
-            self.bump();
-            let next = self.any_name("a column name")?;
-            names.text.push(',');
-            names.text.push_str(&next.text);
-            names.span = names.span.to(next.span);
-        }
-        let span = names.span;
-        Ok(Expr { kind: ExprKind::Name(names), span })
-    }
-
-    fn search(&mut self) -> P<OperatorKind> {
-        let mut parameters = self.parameters(&["kind"])?;
-        let tables = self.in_tables()?;
-        parameters.extend(self.parameters(&["kind"])?);
-        let predicate = self.with_colon(Self::search_predicate)?;
-        Ok(OperatorKind::Search { parameters, tables, predicate })
-    }
-
-    fn search_predicate(&mut self) -> P<Expr> {
-        if self.at(TokenKind::Star)
-            && matches!(self.kind_at(1), TokenKind::Pipe | TokenKind::End | TokenKind::Semicolon)
-        {
-            let span = self.bump().span;
-            return Ok(Expr { kind: ExprKind::Star, span });
-        }
-        self.expression()
-    }
-
-    /// Reads with `column:"text"` as an operator.
-    fn with_colon<T>(&mut self, read: impl FnOnce(&mut Self) -> P<T>) -> P<T> {
-        let outer = std::mem::replace(&mut self.colon_is_has, true);
-        let result = read(self);
-        self.colon_is_has = outer;
-        result
-    }
-
-    /// `in ( tables )` when present.
-    fn in_tables(&mut self) -> P<Vec<Expr>> {
-        if self.at_word("in") && (self.kind_at(1) == TokenKind::OpenParen || !self.is_followed_as_name()) {
-            self.bump();
-            return self.parenthesized(Self::table_reference);
-        }
-        Ok(Vec::new())
-    }
-
-    fn find(&mut self) -> P<OperatorKind> {
-        const FIND_PARAMETERS: &[&str] = &["withsource", "with_source", "datascope"];
-        let mut parameters = self.parameters(FIND_PARAMETERS)?;
-        let tables = self.in_tables()?;
-        parameters.extend(self.parameters(FIND_PARAMETERS)?);
-        self.eat_word("where");
-        let predicate = self.with_colon(Self::expression)?;
-        let (mut project, mut smart, mut away) = (None, false, Vec::new());
-        loop {
-            let (name, tokens) = self.operator_name();
-            match (self.kind(), name) {
-                (TokenKind::Name, "project-smart") => smart = true,
-                (TokenKind::Name, "project-away") => {
-                    self.bump_many(tokens);
-                    away = self.column_patterns()?;
-                    continue;
-                }
-                (TokenKind::Name, "project") => {
-                    self.bump_many(tokens);
-                    project = Some(self.comma_list(Self::find_column)?);
-                    continue;
-                }
-                _ => return Ok(OperatorKind::Find { parameters, tables, predicate, project, smart, away }),
-            }
-            self.bump_many(tokens);
-        }
-    }
-
-    fn bump_many(&mut self, tokens: usize) {
-        for _ in 0..tokens {
-            self.bump();
-        }
-    }
-
-    fn find_column(&mut self) -> P<FindColumn> {
-        if matches!(self.word(), "pack" | "pack_all") && self.kind_at(1) == TokenKind::OpenParen {
-            self.bump();
-            self.bump();
-            self.eat(TokenKind::Star);
-            self.expect(TokenKind::CloseParen)?;
-            return Ok(FindColumn::Pack);
-        }
-        let name = self.any_name("a column name")?;
-        let ty = if self.eat(TokenKind::Colon) { Some(self.type_name()?) } else { None };
-        Ok(FindColumn::Column(name, ty))
     }
 
     fn range(&mut self) -> P<OperatorKind> {
