@@ -8,6 +8,7 @@ pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
+mod files;
 pub mod health;
 pub mod http;
 pub mod kusto;

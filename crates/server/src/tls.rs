@@ -14,8 +14,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tidewater_kql::value::{datetime, timespan};
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::accounts::replace_private;
 use crate::config::Config;
+use crate::files::{modified, replace_private};
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -76,10 +76,6 @@ impl Tls {
         }
         TlsAcceptor::from(Arc::clone(&current.config))
     }
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {

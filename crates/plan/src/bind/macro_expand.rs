@@ -24,15 +24,7 @@ impl Binder<'_> {
         statements: &[Statement],
         span: Span,
     ) -> Bound<Tabular> {
-        let is_inner = match self.word(parameters, &["kind"]) {
-            None => false,
-            Some((_, Some(word))) if word == "outer" => false,
-            Some((_, Some(word))) if word == "inner" => true,
-            Some((name, _)) => {
-                let span = name.span;
-                return self.fail(diagnostic::NOT_IN_LIST, span, "'macro-expand' has the kinds inner and outer");
-            }
-        };
+        let is_inner = self.is_inner("macro-expand", parameters)?;
         let is_fuzzy = parameters.iter().any(|parameter| parameter.name.text == "isfuzzy" && is_true(&parameter.value));
         let entities = match &group.kind {
             ExprKind::EntityGroup(entities) => Rc::new(entities.clone()),

@@ -289,6 +289,19 @@ impl Binder<'_> {
         Err(self.report(Diagnostic::new(diagnostic::GENERAL, span, message)))
     }
 
+    /// `kind=inner` or `kind=outer`, which is the default, of an operator that unites tables.
+    pub fn is_inner(&mut self, operator: &str, parameters: &[Property]) -> Bound<bool> {
+        match self.word(parameters, &["kind"]) {
+            None => Ok(false),
+            Some((_, Some(word))) if word == "outer" => Ok(false),
+            Some((_, Some(word))) if word == "inner" => Ok(true),
+            Some((name, _)) => {
+                let message = format!("'{operator}' has the kinds inner and outer");
+                self.fail(diagnostic::NOT_IN_LIST, name.span, message)
+            }
+        }
+    }
+
     /// The words of an operator's parameter: `kind=inner`.
     ///
     /// The name that is given with it has the place of the value, where a wrong word is reported.

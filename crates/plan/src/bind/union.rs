@@ -51,15 +51,7 @@ impl Binder<'_> {
                 matches!(parameter.name.text.as_str(), "isfuzzy" | "best_effort") && is_true(&parameter.value)
             });
         self.check_hints("union", parameters, &[])?;
-        let is_inner = match self.word(parameters, &["kind"]) {
-            None => false,
-            Some((_, Some(word))) if word == "outer" => false,
-            Some((_, Some(word))) if word == "inner" => true,
-            Some((name, _)) => {
-                let span = name.span;
-                return self.fail(diagnostic::NOT_IN_LIST, span, "'union' has the kinds inner and outer");
-            }
-        };
+        let is_inner = self.is_inner("union", parameters)?;
         let source = self.word(parameters, &["withsource", "with_source"]).and_then(|(_, word)| word);
         let mut inputs: Vec<Input> = left.into_iter().map(Input::piped).collect();
         let mut failed = false;

@@ -45,6 +45,20 @@ pub(super) struct Parts {
     is_ordered: bool,
 }
 
+/// The aggregates of which an output is needed, each with its columns among `columns`, which stand in the aggregates' order.
+pub(super) fn needed<'a>(
+    aggregates: &'a [BoundAggregate],
+    columns: &'a [BoundColumn],
+    need: &Need,
+) -> impl Iterator<Item = (&'a BoundAggregate, &'a [BoundColumn])> {
+    let mut columns = columns;
+    aggregates.iter().filter_map(move |aggregate| {
+        let (own, rest) = columns.split_at(aggregate.outputs().len().min(columns.len()));
+        columns = rest;
+        own.iter().any(|column| need.has(column)).then_some((aggregate, own))
+    })
+}
+
 impl Lowering {
     /// Groups and their aggregates.
     pub(super) fn aggregate(
@@ -109,13 +123,7 @@ impl Lowering {
         need: &Need,
     ) -> Result<Parts> {
         let mut parts = Parts { is_direct: true, ..Parts::default() };
-        let mut columns = columns;
-        for aggregate in aggregates {
-            let (own, rest) = columns.split_at(aggregate.outputs().len().min(columns.len()));
-            columns = rest;
-            if !own.iter().any(|column| need.has(column)) {
-                continue;
-            }
+        for (aggregate, own) in needed(aggregates, columns, need) {
             match aggregate {
                 BoundAggregate::Function { row, name, args, returns } => {
                     parts.is_ordered |= ORDERED.contains(name) || ORDERED.contains(&row.name);

@@ -10,6 +10,7 @@ use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate as AggregateNode, Expr, LogicalPlan};
 
+use super::aggregate::needed;
 use super::expr;
 use super::{Lowered, Lowering, Need, engine_column};
 use crate::bound::{BExpr, BoundAggregate, BoundColumn, Rel};
@@ -21,13 +22,7 @@ pub(super) fn one_distinct<'a>(
     need: &Need,
 ) -> Result<Option<(&'a BExpr, Vec<&'a BoundColumn>)>> {
     let mut found: Option<(&BExpr, Expr, Vec<&BoundColumn>)> = None;
-    let mut columns = columns;
-    for aggregate in aggregates {
-        let (own, rest) = columns.split_at(aggregate.outputs().len().min(columns.len()));
-        columns = rest;
-        if !own.iter().any(|column| need.has(column)) {
-            continue;
-        }
+    for (aggregate, own) in needed(aggregates, columns, need) {
         let BoundAggregate::Function { row, args, .. } = aggregate else { return Ok(None) };
         let ("count_distinct", [arg], [column]) = (row.name, args.as_slice(), own) else { return Ok(None) };
         let value = expr::value(arg)?;

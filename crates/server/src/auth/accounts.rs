@@ -5,8 +5,7 @@
 //! is right: there is nothing to guess.
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,6 +13,8 @@ use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tidewater_service::{Identity, PrincipalKind};
+
+use crate::files::replace_private;
 
 /// What every secret begins with, so that scanners and people know one when they see it.
 pub const SECRET_PREFIX: &str = "tdw_";
@@ -230,25 +231,6 @@ fn write(path: &Path, accounts: &[Account]) -> Result<(), String> {
         ));
     }
     replace_private(path, text.as_bytes())
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let at = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(at)?;
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let temporary = PathBuf::from(name);
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&temporary).map_err(at)?;
-    file.write_all(bytes).map_err(at)?;
-    file.sync_all().map_err(at)?;
-    std::fs::rename(&temporary, path).map_err(at)
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 use super::accounts::{self, Account, Kind};
 use crate::app::App;
+use crate::files::replace_private;
 
 /// Seconds that a token lasts.
 const TOKEN_SECONDS: i64 = 3600;
@@ -83,7 +84,7 @@ impl LocalIssuer {
             false => {
                 let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
                     .map_err(|error| wrong(&error))?;
-                accounts::replace_private(&path, made.as_ref())?;
+                replace_private(&path, made.as_ref())?;
                 made.as_ref().to_vec()
             }
         };

@@ -21,6 +21,7 @@ use tidewater_service::Identity;
 
 use crate::app::App;
 use crate::config::{Config, SignIn};
+use crate::files::modified;
 use accounts::Accounts;
 use bearer::{Issuer, Rejected, Rules};
 use issuer::LocalIssuer;
@@ -163,10 +164,6 @@ impl Auth {
 
 fn wrong_secret() -> Rejected {
     Rejected("no account has this secret".to_string())
-}
-
-fn modified(path: &std::path::Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 /// Addresses that answer before sign-in: probes, and what clients need to find out how to sign in.
