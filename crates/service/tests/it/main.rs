@@ -26,7 +26,8 @@ fn open_service(folder: &Path) -> Service {
 }
 
 fn open_service_with(folder: &Path, options: ServiceOptions) -> Service {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cases/entities/data");
+    // Found when the test runs, not when it is built: checkouts may share what is compiled.
+    let data = std::env::current_dir().unwrap().join("../../cases/entities/data");
     let options = ServiceOptions {
         memory_bytes: 1 << 30,
         max_concurrent: 100,
