@@ -17,6 +17,7 @@ pub struct App {
 struct Inner {
     service: Service,
     config: Config,
+    address: std::net::SocketAddr,
     public_url: String,
     auth: Auth,
     tls: Option<Tls>,
@@ -34,7 +35,7 @@ impl App {
             None => format!("http://{address}"),
         };
         let auth = Auth::new(&config, &public_url)?;
-        Ok(App { inner: Arc::new(Inner { service, config, public_url, auth, tls }) })
+        Ok(App { inner: Arc::new(Inner { service, config, address, public_url, auth, tls }) })
     }
 
     /// Who may call.
@@ -68,6 +69,11 @@ impl App {
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// What is listened on.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.inner.address
     }
 
     /// The address that people and clients use, without a slash at its end.

@@ -54,8 +54,10 @@ pub struct Config {
     pub max_concurrent_requests: usize,
     /// Open connections.
     pub max_connections: usize,
-    /// Time a client has to send its headers.
+    /// Time a client has to send its headers, and that an idle connection is kept.
     pub header_timeout_seconds: u64,
+    /// Time that a client may stand still while it sends a body or reads an answer.
+    pub stall_timeout_seconds: u64,
     /// Time that running requests have when the server stops.
     pub shutdown_timeout_seconds: u64,
     /// Directories that `.ingest into` may read files from.
@@ -70,6 +72,8 @@ pub struct Config {
     pub samples_dir: Option<PathBuf>,
     /// Origins whose pages may call the server; `*` is any.
     pub cors_origins: Vec<String>,
+    /// Names by which browsers may reach the server beside its own address; `*` is any.
+    pub host_names: Vec<String>,
     /// `text` or `json`.
     pub log_format: String,
     /// `error`, `warn`, `info`, `debug`, or filters such as `info,tidewater_service=debug`.
@@ -156,7 +160,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("query_threads", "0", "threads that run queries; 0 is one per core"),
     setting("max_concurrent_requests", "0", "requests that run at once; 0 is ten per core; more wait, then get 429"),
     setting("max_connections", "4096", "open connections; more wait to be accepted"),
-    setting("header_timeout_seconds", "30", "time a client has to send its headers"),
+    setting(
+        "header_timeout_seconds",
+        "60",
+        "time a client has to send its headers, and that an idle connection is kept",
+    ),
+    setting("stall_timeout_seconds", "120", "time a client may stand still while it sends a body or reads an answer"),
     setting("shutdown_timeout_seconds", "10", "time that running requests have when the server stops"),
     setting("ingest_directories", "", "directories that '.ingest into' may read files from, separated by ','"),
     setting(
@@ -172,7 +181,16 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("cluster_names", "", "names that cluster() means this server by beside its address, separated by ','"),
     setting("samples_dir", "", "directory of Parquet files that go into the database 'Samples' at the first start"),
-    setting("cors_origins", "*", "origins whose pages may call the server, separated by ','; '*' is any"),
+    setting(
+        "cors_origins",
+        "https://dataexplorer.azure.com,https://dataexplorer.azure.us,https://dataexplorer.azure.cn",
+        "origins whose pages may call the server beside its own, separated by ','; '*' is any",
+    ),
+    setting(
+        "host_names",
+        "",
+        "names that browsers may reach the server by beside its address and loopback, separated by ','; '*.suffix', '*' is any",
+    ),
     setting("log_format", "text", "'text' or 'json'"),
     setting("log_level", "info", "'error', 'warn', 'info', 'debug', or filters such as 'info,tidewater_service=debug'"),
 ];
@@ -319,6 +337,7 @@ impl Config {
             max_concurrent_requests: reader.number("max_concurrent_requests")?,
             max_connections: reader.number("max_connections")?,
             header_timeout_seconds: reader.number("header_timeout_seconds")?,
+            stall_timeout_seconds: reader.number("stall_timeout_seconds")?,
             shutdown_timeout_seconds: reader.number("shutdown_timeout_seconds")?,
             ingest_directories: reader.list("ingest_directories").into_iter().map(PathBuf::from).collect(),
             external_directories: reader.list("external_directories").into_iter().map(PathBuf::from).collect(),
@@ -326,10 +345,16 @@ impl Config {
             cluster_names: reader.list("cluster_names"),
             samples_dir: reader.path("samples_dir"),
             cors_origins: reader.list("cors_origins"),
+            host_names: reader.list("host_names"),
             log_format: reader.one_of("log_format", &["text", "json"])?,
             log_level: reader.text("log_level"),
         };
         Ok((config, shown))
+    }
+
+    /// How long a client may stand still while it sends a body or reads an answer.
+    pub fn stall_timeout(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.stall_timeout_seconds.max(1))
     }
 
     /// The database that clients fall back to.

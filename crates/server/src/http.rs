@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
@@ -17,19 +17,23 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tidewater_service::{Error, Fault};
+use tidewater_service::Error;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::app::App;
 use crate::kusto::error::Scene;
 use crate::kusto::request::{Caller, Refusal};
 use crate::kusto::respond;
-use crate::{auth, health, kusto, metrics, queries};
+use crate::origin::{self, Reach};
+use crate::stall::Watched;
+use crate::{auth, health, kusto, metrics, queries, ui};
 
 /// Connections that the kernel keeps until they are accepted: SDK test suites open some 90 at once.
 const BACKLOG: u32 = 1024;
+
+/// Headers of one HTTP/2 request; tokens of people with many groups are long. HTTP/1 takes 100 headers and 400 KiB.
+const MAX_HEADER_BYTES: u32 = 128 * 1024;
 
 /// Binds the listener.
 pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -41,54 +45,22 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Every address of the server.
 pub fn router(app: App) -> Router {
-    let cors = cors(&app.config().cors_origins);
+    let reach = Arc::new(Reach::of(&app));
+    let cors = origin::cors(&reach);
     Router::new()
         .route("/healthz", axum::routing::get(health::healthz))
         .route("/metrics", axum::routing::get(metrics::page))
         .merge(kusto::routes())
+        .merge(ui::routes())
         .merge(queries::routes())
         .merge(auth::issuer::routes())
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), auth::signed_in))
-        .layer(middleware::from_fn_with_state(app.clone(), own_or_allowed_origin))
+        .layer(middleware::from_fn_with_state(reach, origin::checked))
         .layer(middleware::from_fn(observed))
         .layer(cors)
         .with_state(app)
-}
-
-fn cors(origins: &[String]) -> CorsLayer {
-    let origin = if origins.iter().any(|origin| origin == "*") {
-        AllowOrigin::any()
-    } else {
-        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
-    };
-    CorsLayer::new()
-        .allow_origin(origin)
-        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE, Method::OPTIONS])
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([
-            HeaderName::from_static("x-ms-client-request-id"),
-            HeaderName::from_static("x-ms-activity-id"),
-            HeaderName::from_static("x-request-id"),
-        ])
-        .max_age(Duration::from_secs(3600))
-}
-
-/// Refuses pages of other origins unless the settings allow them: a browser sends simple requests of any page
-/// here, and only hides the answer from it.
-async fn own_or_allowed_origin(State(app): State<App>, request: Request, next: Next) -> Response {
-    let allowed = &app.config().cors_origins;
-    let Some(origin) = request.headers().get(header::ORIGIN) else { return next.run(request).await };
-    let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let is_own = origin.split_once("://").is_some_and(|(_, own)| !host.is_empty() && own.eq_ignore_ascii_case(host));
-    if is_own || allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(&origin)) {
-        return next.run(request).await;
-    }
-    let error =
-        Error::new(Fault::Forbidden, format!("pages of '{origin}' may not call this server (setting 'cors_origins')"));
-    respond::failed(&error, &scene(Caller::unsigned(request.headers())))
 }
 
 async fn missing(request: Request) -> Response {
@@ -105,7 +77,8 @@ fn unserved(request: &Request, status: StatusCode, what: &str) -> Response {
     respond::refused(&Refusal { status: Some(status), error }, &scene(caller))
 }
 
-fn scene(caller: Caller) -> Scene {
+/// What an error document says about a request that no handler has seen.
+pub fn scene(caller: Caller) -> Scene {
     Scene {
         client_request_id: caller.client_request_id,
         activity_id: caller.activity_id,
@@ -137,8 +110,14 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
     let router = router(app.clone());
     let header_timeout = Duration::from_secs(config.header_timeout_seconds.max(1));
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    let patience = config.stall_timeout();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).keep_alive(true);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60)).max_concurrent_streams(256);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(60))
+        .max_concurrent_streams(256)
+        .max_header_list_size(MAX_HEADER_BYTES);
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let mut stop = std::pin::pin!(stop);
@@ -162,6 +141,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
         let Some(tls) = app.tls() else {
+            let stream = Watched::new(stream, header_timeout, patience);
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
@@ -180,6 +160,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
                 Ok(Err(error)) => return tracing::debug!(%error, %peer, "no TLS came about"),
                 Err(_) => return tracing::debug!(%peer, "TLS took too long"),
             };
+            let stream = Watched::new(stream, header_timeout, patience);
             let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "a connection ended");
@@ -188,11 +169,11 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
     }
     drop(listener);
     tracing::info!("stopping: running requests may end");
-    let patience = Duration::from_secs(config.shutdown_timeout_seconds);
+    let shutdown_timeout = Duration::from_secs(config.shutdown_timeout_seconds);
     let mut ended = std::pin::pin!(graceful.shutdown());
     let all_ended = tokio::select! {
         () = &mut ended => true,
-        () = tokio::time::sleep(patience) => false,
+        () = tokio::time::sleep(shutdown_timeout) => false,
         // A second ctrl-c means now.
         () = stop_signal() => false,
     };

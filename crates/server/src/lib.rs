@@ -14,8 +14,11 @@ pub mod http;
 pub mod kusto;
 pub mod logs;
 pub mod metrics;
+pub mod origin;
 pub mod queries;
+pub mod stall;
 pub mod tls;
+pub mod ui;
 
 pub use app::App;
 pub use config::Config;

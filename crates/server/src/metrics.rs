@@ -47,6 +47,7 @@ pub fn route(path: &str) -> &'static str {
         "/v1/rest/ping" => "/v1/rest/ping",
         "/healthz" => "/healthz",
         "/metrics" => "/metrics",
+        _ if crate::ui::is_path(path) => "/ui",
         _ if path.starts_with("/v1/rest/ingest/") => "/v1/rest/ingest",
         _ if path.contains("/queries") => "/queries",
         _ => "other",

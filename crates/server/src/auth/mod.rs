@@ -170,11 +170,14 @@ fn wrong_secret() -> Rejected {
 ///
 /// Deep links are only ways to the page, which asks for its data with the token of whoever looks at it.
 fn is_public(method: &Method, path: &str) -> bool {
-    let is_link = method == Method::GET
+    let is_link = matches!(*method, Method::GET | Method::HEAD)
         && path.strip_prefix('/').is_some_and(|name| !name.contains('/'))
         && path != "/metrics"
         && !crate::queries::is_path(path);
-    is_link || matches!(path, "/v1/rest/ping" | "/v1/rest/auth/metadata") || issuer::is_public(path)
+    is_link
+        || crate::ui::is_path(path)
+        || matches!(path, "/v1/rest/ping" | "/v1/rest/auth/metadata")
+        || issuer::is_public(path)
 }
 
 /// Lets a request through with its [`Identity`], or answers 401.

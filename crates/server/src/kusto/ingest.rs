@@ -16,7 +16,7 @@ use tidewater_service::{Error, IngestAnswer, RequestOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Scene;
-use super::request::{Caller, ContentCoding, Refusal, SignedIn, content_coding, decode_argument};
+use super::request::{Caller, ContentCoding, Refusal, SignedIn, content_coding, decode_argument, drain};
 use super::respond;
 use super::sink::Coding;
 use super::v1::one_table;
@@ -75,7 +75,12 @@ async fn ingest(
         ContentCoding::Deflate => Packing::Deflate,
     };
     // A wrong table or format is told before the data is taken in.
-    app.service().check_ingest(&context, &request)?;
+    if let Err(error) = app.service().check_ingest(&context, &request) {
+        if !headers.contains_key(axum::http::header::EXPECT) {
+            drain(body.into_data_stream()).await;
+        }
+        return Err(error.into());
+    }
     request.payload = spooled(app, body).await?;
     let service = app.service().clone();
     let task = app.service().spawn(async move { service.ingest(context, request).await });
@@ -116,10 +121,12 @@ async fn spooled(app: &App, body: Body) -> Result<Payload, Refusal> {
     let mut memory = BytesMut::new();
     let mut spool: Option<Spool> = None;
     let mut total: u64 = 0;
-    while let Some(part) = stream.next().await {
+    let patience = app.config().stall_timeout();
+    while let Some(part) = tokio::time::timeout(patience, stream.next()).await.map_err(|_| Refusal::stalled())? {
         let part: Bytes = part.map_err(|error| Error::bad_request(format!("the request body broke off: {error}")))?;
         total += part.len() as u64;
         if total > limit {
+            drain(stream).await;
             let error = Error::bad_request(format!("the request body exceeds the limit of {limit} bytes"));
             return Err(Refusal { status: Some(axum::http::StatusCode::PAYLOAD_TOO_LARGE), error });
         }

@@ -31,6 +31,6 @@ pub fn routes() -> Router<App> {
         .route("/v1/rest/ingest/{database}/{table}", post(ingest::post))
         .route("/v1/rest/auth/metadata", get(auth::metadata))
         .route("/v1/rest/ping", get(auth::ping))
-        .route("/", get(links::root))
-        .route("/{database}", get(links::database))
+        .route("/", get(links::redirect))
+        .route("/{database}", get(links::redirect))
 }

@@ -79,7 +79,8 @@ pub async fn get_v2(
 }
 
 async fn post(app: App, endpoint: Endpoint, caller: Caller, headers: HeaderMap, body: Body) -> Response {
-    let request = match read_body(&headers, body, app.config().max_query_body_bytes).await {
+    let (limit, patience) = (app.config().max_query_body_bytes, app.config().stall_timeout());
+    let request = match read_body(&headers, body, limit, patience).await {
         Ok(body) => Request::of_body(&body).map_err(Refusal::from),
         Err(refusal) => Err(refusal),
     };
@@ -148,6 +149,7 @@ async fn run(
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     let (sink, messages) = Sink::new(Coding::accepted(accepted));
     let deadline = context.deadline;
+    let sink = sink.with_patience(app.config().stall_timeout());
     let guard = cancel.drop_guard();
     let span = tracing::info_span!(
         "request",

@@ -31,6 +31,12 @@ impl From<Error> for Refusal {
 }
 
 impl Refusal {
+    /// 408: the client began a body and then stood still.
+    pub fn stalled() -> Refusal {
+        let error = Error::new(Fault::BadRequest, "the request body did not come: the client stood still");
+        Refusal { status: Some(StatusCode::REQUEST_TIMEOUT), error }
+    }
+
     fn too_large(limit: usize) -> Refusal {
         let message = format!("the request body exceeds the limit of {limit} bytes");
         Refusal { status: Some(StatusCode::PAYLOAD_TOO_LARGE), error: Error::new(Fault::BadRequest, message) }
@@ -268,18 +274,32 @@ pub fn decode_argument(text: &str) -> Result<String, Error> {
     }
 }
 
-/// Reads a whole body, decompressed, of at most `limit` bytes on the wire and unpacked.
-pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
+/// Reads a whole body, decompressed, of at most `limit` bytes on the wire and unpacked. `patience` is how long the
+/// client may stand still.
+pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize, patience: Duration) -> Result<Bytes, Refusal> {
+    let coding = content_coding(headers)?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let mut stream = body.into_data_stream();
     if announced.is_some_and(|length| length > limit as u64) {
+        // Whoever waits for leave to send its body has not sent it, and reads this refusal instead.
+        if !headers.contains_key(header::EXPECT) {
+            drain(stream).await;
+        }
         return Err(Refusal::too_large(limit));
     }
-    let mut stream = body.into_data_stream();
     let mut whole = Bytes::new();
     let mut parts = BytesMut::new();
-    while let Some(part) = stream.next().await {
-        let part = part.map_err(|error| Error::bad_request(format!("the request body broke off: {error}")))?;
+    loop {
+        let part = match tokio::time::timeout(patience, stream.next()).await {
+            Ok(Some(Ok(part))) => part,
+            Ok(Some(Err(error))) => {
+                return Err(Error::bad_request(format!("the request body broke off: {error}")).into());
+            }
+            Ok(None) => break,
+            Err(_) => return Err(Refusal::stalled()),
+        };
         if whole.len() + parts.len() + part.len() > limit {
+            drain(stream).await;
             return Err(Refusal::too_large(limit));
         }
         // Most bodies come in one part, which is then not copied.
@@ -294,7 +314,24 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<
         }
     }
     let body = if parts.is_empty() { whole } else { parts.freeze() };
-    unpack(content_coding(headers)?, body, limit)
+    unpack(coding, body, limit)
+}
+
+/// Takes the rest of a body that is refused, within bounds: a connection closed with unread bytes is reset, and many
+/// clients send all before they read the answer.
+pub async fn drain(mut stream: axum::body::BodyDataStream) {
+    const MAX_BYTES: usize = 256 * 1024 * 1024;
+    const MAX_TIME: Duration = Duration::from_secs(5);
+    let rest = async {
+        let mut bytes = 0;
+        while let Some(Ok(part)) = stream.next().await {
+            bytes += part.len();
+            if bytes > MAX_BYTES {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(MAX_TIME, rest).await;
 }
 
 /// The compressions a request body may have.

@@ -4,6 +4,7 @@
 //! client is gone the send fails, and the encoder ends the query.
 
 use std::io::Write;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -128,13 +129,25 @@ pub struct Sink {
     coding: Coding,
     press: Option<Press>,
     begun: bool,
+    patience: Duration,
 }
+
+/// How long a chunk may wait for its client when the settings do not say.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Sink {
     /// A sink and the end that its handler reads.
     pub fn new(coding: Coding) -> (Sink, mpsc::Receiver<Message>) {
         let (sender, receiver) = mpsc::channel(WAITING_CHUNKS);
-        (Sink { buffer: Vec::with_capacity(4096), sender, coding, press: None, begun: false }, receiver)
+        let sink =
+            Sink { buffer: Vec::with_capacity(4096), sender, coding, press: None, begun: false, patience: PATIENCE };
+        (sink, receiver)
+    }
+
+    /// The same for clients that may stand still for so long.
+    pub fn with_patience(mut self, patience: Duration) -> Sink {
+        self.patience = patience;
+        self
     }
 
     /// Whether anything has been handed on: from then on faults are told inside the body.
@@ -171,7 +184,15 @@ impl Sink {
         }
         let message = if self.begun { Message::Part(part) } else { Message::First(part, self.coding) };
         self.begun = true;
-        self.sender.send(message).await.map_err(|_| Gone)
+        self.send(message).await
+    }
+
+    /// A client that reads nothing for too long is gone: its query would hold its memory and place for ever.
+    async fn send(&self, message: Message) -> Result<(), Gone> {
+        match tokio::time::timeout(self.patience, self.sender.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Gone),
+        }
     }
 
     /// Ends the body.
@@ -188,10 +209,10 @@ impl Sink {
         };
         let rest = Bytes::from(rest);
         if !self.begun {
-            return self.sender.send(Message::Whole(rest, self.coding)).await.map_err(|_| Gone);
+            return self.send(Message::Whole(rest, self.coding)).await;
         }
-        self.sender.send(Message::Part(rest)).await.map_err(|_| Gone)?;
-        self.sender.send(Message::End).await.map_err(|_| Gone)
+        self.send(Message::Part(rest)).await?;
+        self.send(Message::End).await
     }
 
     fn pressed(&mut self) -> Vec<u8> {
@@ -206,7 +227,7 @@ impl Sink {
 
     /// Ends an answer that has not begun by an error document.
     pub async fn fail(self, error: Error) -> Result<(), Gone> {
-        self.sender.send(Message::Failed(error)).await.map_err(|_| Gone)
+        self.send(Message::Failed(error)).await
     }
 }
 

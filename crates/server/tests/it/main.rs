@@ -7,6 +7,8 @@ mod auth;
 mod command;
 mod frames;
 mod ingest;
+mod links;
+mod manners;
 mod query;
 mod support;
 mod wire;

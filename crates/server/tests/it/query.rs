@@ -149,7 +149,7 @@ async fn a_client_that_hangs_up_ends_its_query() {
     let server = start().await;
     let address = server.url.strip_prefix("http://").unwrap();
     let body = json!({"csl": ENDLESS}).to_string();
-    let head = format!("POST /v2/rest/query HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!("POST /v2/rest/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     wait_until_running(&server).await;
@@ -159,7 +159,7 @@ async fn a_client_that_hangs_up_ends_its_query() {
     let body =
         json!({"csl": "range x from 1 to 100000000000 step 1", "properties": {"Options": {"notruncation": true}}});
     let body = body.to_string();
-    let head = format!("POST /v2/rest/query HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!("POST /v2/rest/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     let mut some = vec![0; 100_000];

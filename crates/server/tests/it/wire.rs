@@ -164,24 +164,60 @@ async fn read_only_requests_cannot_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_origins_may_call_and_read_the_ids() {
+async fn pages_of_allowed_origins_may_call_and_read_the_ids() {
     let server = start().await;
+    const UI: &str = "https://dataexplorer.azure.com";
     for path in ["/v1/rest/query", "/v2/rest/query", "/v1/rest/mgmt", "/v1/rest/auth/metadata"] {
         let request = server.client.request(reqwest::Method::OPTIONS, format!("{}{path}", server.url));
         let request = request
-            .header("origin", "http://example.com")
+            .header("origin", UI)
             .header("access-control-request-method", "POST")
+            .header("access-control-request-private-network", "true")
             .header("access-control-request-headers", "authorization, content-type, x-ms-client-request-id");
         let response = request.send().await.unwrap();
         assert!(response.status().is_success(), "{path}");
         let allowed = response.headers()["access-control-allow-headers"].to_str().unwrap().to_string();
         assert!(allowed.contains("authorization") && allowed.contains("x-ms-client-request-id"), "{allowed}");
-        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        assert_eq!(response.headers()["access-control-allow-origin"], UI);
+        assert_eq!(response.headers()["access-control-allow-private-network"], "true");
     }
-    let request = server.client.post(format!("{}/v1/rest/mgmt", server.url)).header("origin", "http://example.com");
+    let request = server.client.post(format!("{}/v1/rest/mgmt", server.url)).header("origin", UI);
     let response = request.json(&json!({"csl": ".show version"})).send().await.unwrap();
     let exposed = response.headers()["access-control-expose-headers"].to_str().unwrap();
     assert!(exposed.contains("x-ms-activity-id") && exposed.contains("x-ms-client-request-id"));
+    // A preflight from elsewhere gets no leave, and the request itself is refused.
+    let request = server.client.request(reqwest::Method::OPTIONS, format!("{}/v1/rest/mgmt", server.url));
+    let request = request
+        .header("origin", "http://evil.example")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-private-network", "true");
+    let response = request.send().await.unwrap();
+    assert!(!response.headers().contains_key("access-control-allow-origin"));
+    assert!(!response.headers().contains_key("access-control-allow-private-network"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_not_the_servers_are_refused() {
+    let server = start_with(|config| config.host_names = vec!["kusto.example".into()]).await;
+    let port = server.url.rsplit_once(':').unwrap().1.to_string();
+    for (host, expected) in [
+        (format!("127.0.0.1:{port}"), 200),
+        (format!("localhost:{port}"), 200),
+        ("[::1]".to_string(), 200),
+        (format!("kusto.example:{port}"), 200),
+        ("evil.example".to_string(), 403),
+        (format!("localhost.evil.example:{port}"), 403),
+    ] {
+        let request = server.client.post(format!("{}/v1/rest/query", server.url)).header("host", &host);
+        let response = request.json(&json!({"csl": "print 1"})).send().await.unwrap();
+        assert_eq!(response.status(), expected, "{host}");
+        // A page under a rebound name is of the same origin as what it asks.
+        let request = server.client.post(format!("{}/v1/rest/query", server.url)).header("host", &host);
+        let response = request.header("origin", format!("http://{host}")).json(&json!({"csl": "print 1"}));
+        assert_eq!(response.send().await.unwrap().status(), expected, "{host}");
+    }
+    let probe = server.client.get(format!("{}/v1/rest/ping", server.url)).header("host", "probe.example");
+    assert_eq!(probe.send().await.unwrap().status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,8 +273,8 @@ async fn raw(address: &str, request: &[u8]) -> String {
 async fn connections_are_kept_and_slow_headers_are_not_waited_for() {
     let server = start_with(|config| config.header_timeout_seconds = 1).await;
     let address = server.url.strip_prefix("http://").unwrap().to_string();
-    let request = "GET /v1/rest/ping HTTP/1.1\r\nHost: x\r\n\r\n";
-    let last = "GET /v1/rest/ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let request = "GET /v1/rest/ping HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let last = "GET /v1/rest/ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = raw(&address, format!("{request}{request}{last}").as_bytes()).await;
     assert_eq!(answer.matches("Pong!").count(), 3, "{answer}");
     let began = std::time::Instant::now();
@@ -246,7 +282,7 @@ async fn connections_are_kept_and_slow_headers_are_not_waited_for() {
     assert!(began.elapsed() < std::time::Duration::from_secs(4), "{answer}");
     let body = br#"{"csl":".show version"}"#;
     let head = format!(
-        "POST /v1/rest/mgmt HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "POST /v1/rest/mgmt HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     let answer = raw(&address, &[head.as_bytes(), body].concat()).await;
