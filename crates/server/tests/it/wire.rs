@@ -247,12 +247,6 @@ async fn the_small_endpoints_answer() {
     assert!(get("/v1/rest/ping").await.1.starts_with("Pong!"));
     assert_eq!(get("/healthz").await.0, 200);
     assert!(get("/metrics").await.1.contains("tidewater_http_requests_total"));
-    assert!(get("/").await.1.contains("Tidewater"));
-    let (status, page) = get("/My%20Db?query=print%20%3Cb%3E&web=1").await;
-    assert_eq!(status, 200);
-    assert!(page.contains("My Db") && page.contains("print &lt;b&gt;"), "{page}");
-    let (_, page) = get("/D?query=H4sIAAAAAAACAysoyswrUahQsFUwBACplErMCwAAAA%3D%3D").await;
-    assert!(page.contains("<pre>print x = 1</pre>"), "{page}");
     let (status, body) = get("/v1/rest/nothing").await;
     assert_eq!(status, 404);
     assert!(serde_json::from_str::<Value>(&body).unwrap()["error"]["message"].is_string());
