@@ -7,6 +7,7 @@ use crate::ast::{ColumnDeclaration, Expr, ExprKind, Lambda, Literal, Name, Opera
 use crate::span::Span;
 
 pub use crate::entity_command::*;
+pub use crate::policy_command::*;
 
 /// A management command.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +109,8 @@ pub enum Command {
     GetIngestionResources,
     /// External tables, materialized views, stored query results, graphs, entity groups.
     Entity(Box<EntityCommand>),
+    /// `.show | .alter | .alter-merge | .delete ENTITY policy KIND`.
+    Policy(Box<PolicyCommand>),
     /// `.show principal roles`.
     ShowPrincipalRoles,
 

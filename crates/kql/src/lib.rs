@@ -10,6 +10,7 @@ pub mod diagnostic;
 pub mod entity_command;
 pub mod lexer;
 pub mod parser;
+pub mod policy_command;
 pub mod printer;
 pub mod span;
 pub mod stack;

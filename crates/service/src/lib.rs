@@ -19,6 +19,7 @@ mod limits;
 mod maintenance;
 mod memory;
 mod planning;
+mod policies;
 mod query;
 mod samples;
 mod service;

@@ -30,6 +30,9 @@ pub(crate) struct StoredExternal {
     pub source: ExternalSource,
     #[serde(default)]
     pub mappings: BTreeMap<String, StoredMapping>,
+    /// Policies by the words of commands.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, serde_json::Value>,
 }
 
 /// A mapping of an external table.
@@ -71,11 +74,14 @@ impl Entity for StoredQueryResult {
 }
 
 /// A graph model with all its versions, oldest first, and its snapshots.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredGraph {
     pub versions: Vec<GraphModelVersion>,
     #[serde(default)]
     pub snapshots: Vec<GraphSnapshot>,
+    /// Policies by the words of commands.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, serde_json::Value>,
 }
 
 /// A version of a graph model.
@@ -155,6 +161,9 @@ pub(crate) struct StoredView {
     /// Ticks of that failure.
     #[serde(default)]
     pub failed: i64,
+    /// Policies by the words of commands.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, serde_json::Value>,
 }
 
 impl Entity for StoredView {

@@ -164,6 +164,9 @@ impl Parser<'_> {
     /// A command with a variant; `None` when the words begin no such command.
     fn known_command(&mut self) -> P<Option<Command>> {
         let verb = self.hyphenated();
+        if let Some(command) = self.policy_command(&verb)? {
+            return Ok(Some(command));
+        }
         match verb.as_str() {
             "show" => self.show_command(),
             "create" | "create-merge" | "alter" | "alter-merge" | "create-or-alter" => self.create_command(&verb),

@@ -43,7 +43,7 @@ fn put_mode(verb: &str) -> Option<PutMode> {
 
 impl Parser<'_> {
     /// Reads `a-b` if it is next.
-    fn eat_dashed(&mut self, left: &str, right: &str) -> bool {
+    pub(super) fn eat_dashed(&mut self, left: &str, right: &str) -> bool {
         let found = self.is_word(0, left)
             && self.kind_at(1) == TokenKind::Minus
             && self.lexeme(1).glued

@@ -14,6 +14,7 @@ mod graph;
 pub(crate) mod keywords;
 mod literals;
 mod operators;
+mod policy_commands;
 mod query;
 mod render;
 mod search;

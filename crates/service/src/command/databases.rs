@@ -10,6 +10,10 @@ use super::Request;
 use crate::answer::ResultTable;
 use crate::context::DEFAULT_DATABASE;
 use crate::error::{Error, Result};
+use crate::policies::{
+    self, CachingPolicy, IngestionBatchingPolicy, MergePolicy, RetentionPolicy, ShardingPolicy,
+    StreamingIngestionPolicy,
+};
 use crate::table::{Cell, Columns, TableBuilder};
 
 /// Clients read some of these by position. Source: kusto-rest section 8.
@@ -81,7 +85,19 @@ fn head(request: &Request<'_>, database: &Database) -> Vec<Cell> {
 fn detailed(request: &Request<'_>, database: &Database) -> Vec<Cell> {
     let size: u64 = database.tables().map(|table| table.byte_size()).sum();
     let mut cells = head(request, database);
-    cells.extend(std::iter::repeat_n(Cell::from(""), 8));
+    let snapshot = &request.snapshot;
+    let merge: MergePolicy = policies::of_database(snapshot, database).unwrap_or_default();
+    let sharding: ShardingPolicy = policies::of_database(snapshot, database).unwrap_or_default();
+    cells.extend([
+        "".into(),
+        policies::text(policies::of_database::<RetentionPolicy>(snapshot, database)).into(),
+        policies::text(Some(merge)).into(),
+        "".into(),
+        policies::text(policies::of_database::<CachingPolicy>(snapshot, database)).into(),
+        policies::text(Some(sharding)).into(),
+        policies::text(policies::of_database::<StreamingIngestionPolicy>(snapshot, database)).into(),
+        policies::text(policies::of_database::<IngestionBatchingPolicy>(snapshot, database)).into(),
+    ]);
     cells.extend([Cell::Real(size as f64), database.id().0.into(), "".into()]);
     cells
 }

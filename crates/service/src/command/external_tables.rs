@@ -128,6 +128,7 @@ async fn put(request: &Request<'_>, mode: PutMode, name: &str, definition: &Exte
         folder: kept(source.property("folder"), old.as_ref().map(|old| &old.folder)),
         docstring: kept(source.property("docString"), old.as_ref().map(|old| &old.docstring)),
         mappings: old.as_ref().map(|old| old.mappings.clone()).unwrap_or_default(),
+        policies: old.as_ref().map(|old| old.policies.clone()).unwrap_or_default(),
         source,
     };
     if !flag(&external.source, "dryRun") {

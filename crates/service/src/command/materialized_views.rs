@@ -328,6 +328,7 @@ async fn put(request: &Request<'_>, definition: ViewDefinition) -> Result<Result
             materialized_to: 0,
             failure: None,
             failed: 0,
+            policies: std::collections::BTreeMap::new(),
         },
         Some(known) => {
             if known.source != source.id() {
@@ -360,6 +361,7 @@ async fn put(request: &Request<'_>, definition: ViewDefinition) -> Result<Result
                 materialized_to: known.materialized_to,
                 failure: known.failure,
                 failed: known.failed,
+                policies: known.policies,
             }
         }
     };

@@ -12,6 +12,7 @@ mod functions;
 mod graphs;
 mod journals;
 mod materialized_views;
+mod policies;
 mod schema;
 mod stored_results;
 mod tables;
@@ -54,6 +55,25 @@ impl Request<'_> {
     /// A table of the request's database.
     pub fn table(&self, name: &str) -> Result<&Arc<Table>> {
         self.database()?.table(name).ok_or_else(|| Error::entity_not_found("Table", name))
+    }
+
+    /// A table by its name in the request's database, or as `database.table`.
+    pub fn table_at(&self, path: &str) -> Result<(&Arc<Database>, &Arc<Table>)> {
+        if let Ok(database) = self.database()
+            && let Some(table) = database.table(path)
+        {
+            return Ok((database, table));
+        }
+        // A name may have dots of its own, so each of them may be the one between database and table.
+        for (at, _) in path.match_indices('.') {
+            if let Some(database) = self.snapshot.database(&path[..at])
+                && let Some(table) = database.table(&path[at + 1..])
+            {
+                return Ok((database, table));
+            }
+        }
+        self.database()?;
+        Err(Error::entity_not_found("Table", path))
     }
 
     /// The same request over the catalog as it is now, after a change.
@@ -192,6 +212,7 @@ fn kind(command: &Command) -> &'static str {
         Command::ShowVersion => "VersionShow",
         Command::ShowQueries { .. } => "QueriesShow",
         Command::Entity(entity) => entity.journal_name(),
+        Command::Policy(policy) => policy.journal_name(),
         _ => "Show",
     }
 }
@@ -221,6 +242,7 @@ fn is_write(command: &Command) -> bool {
         | Command::CancelQuery { .. }
         | Command::CancelOperation { .. } => true,
         Command::Entity(entity) => entity.is_write(),
+        Command::Policy(policy) => policy.is_write(),
         Command::Other { name } => !name.starts_with("show"),
         _ => false,
     }
@@ -285,7 +307,8 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
         Command::ShowVersion => cluster::version(request),
         Command::ShowCluster => cluster::nodes(request),
         Command::Entity(entity) => run_entity(request, *entity).await,
-        Command::ShowExtents { scope, ids, tags, .. } => tables::extents(request, scope, &ids, &tags),
+        Command::Policy(policy) => policies::run(request, *policy).await,
+        Command::ShowExtents { scope, ids, tags, hot } => tables::extents(request, scope, &ids, &tags, hot),
         Command::ShowQueries { running, by_user } => journals::queries(request, running, by_user.as_deref()),
         Command::ShowCommands => journals::commands(request),
         Command::ShowOperations { ids } => journals::operations(request, &ids),

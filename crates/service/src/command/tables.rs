@@ -12,6 +12,10 @@ use super::Request;
 use super::schema::{TABLE_SCHEMA, csl_schema, table_json};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
+use crate::policies::{
+    self, CachingPolicy, IngestionBatchingPolicy, MergePolicy, RetentionPolicy, RowOrderPolicy, ShardingPolicy,
+    StreamingIngestionPolicy,
+};
 use crate::stored::{self, StoredView};
 use crate::table::{Cell, Columns, TableBuilder};
 
@@ -316,20 +320,38 @@ pub async fn clear(request: &Request<'_>, name: &str) -> Result<ResultTable> {
     out.finish()
 }
 
-fn details_row(database: &Database, table: &Table) -> Vec<Cell> {
+/// The policies are those that hold, whoever they are inherited from.
+fn details_row(request: &Request<'_>, database: &Database, table: &Table) -> Vec<Cell> {
+    let snapshot = &request.snapshot;
     let extents = table.extents();
-    let original: u64 = extents.iter().map(|extent| extent.original_bytes()).sum();
-    let (size, rows) = (table.byte_size(), table.row_count());
     let time = |ticks: Option<i64>| ticks.map_or(Cell::Null, Cell::Number);
     let mut cells = list_row(database, table);
-    for _ in 0..2 {
-        cells.extend([extents.len().into(), Cell::Real(size as f64), Cell::Real(original as f64), rows.into()]);
+    let caching: Option<CachingPolicy> = policies::of_table(snapshot, table);
+    let is_hot = |extent: &Extent| {
+        caching.as_ref().is_none_or(|policy| policy.is_hot(extent.created(), request.context.now_ticks))
+    };
+    for hot in [false, true] {
+        let counted: Vec<&Arc<Extent>> = extents.iter().filter(|extent| !hot || is_hot(extent)).collect();
+        cells.extend([
+            counted.len().into(),
+            Cell::Real(counted.iter().map(|extent| extent.bytes()).sum::<u64>() as f64),
+            Cell::Real(counted.iter().map(|extent| extent.original_bytes()).sum::<u64>() as f64),
+            counted.iter().map(|extent| extent.rows()).sum::<u64>().into(),
+        ]);
     }
-    cells.extend(std::iter::repeat_n(Cell::from(""), 7));
+    let sharding: ShardingPolicy = policies::of_table(snapshot, table).unwrap_or_default();
+    let merge: MergePolicy = policies::of_table(snapshot, table).unwrap_or_default();
     cells.extend([
+        "".into(),
+        policies::text(policies::of_table::<RetentionPolicy>(snapshot, table)).into(),
+        policies::text(caching).into(),
+        policies::text(Some(sharding)).into(),
+        policies::text(Some(merge)).into(),
+        policies::text(policies::of_table::<StreamingIngestionPolicy>(snapshot, table)).into(),
+        policies::text(policies::of_table::<IngestionBatchingPolicy>(snapshot, table)).into(),
         time(extents.iter().map(|extent| extent.created()).min()),
         time(extents.iter().map(|extent| extent.created()).max()),
-        "".into(),
+        policies::text(policies::of_table::<RowOrderPolicy>(snapshot, table)).into(),
         table.id().0.into(),
     ]);
     cells
@@ -345,7 +367,7 @@ pub fn show_all(request: &Request<'_>, names: &[Name], details: bool) -> Result<
     };
     let mut out = TableBuilder::new(if details { DETAILS } else { TABLES });
     for table in tables {
-        out.row(if details { details_row(database, table) } else { list_row(database, table) });
+        out.row(if details { details_row(request, database, table) } else { list_row(database, table) });
     }
     out.finish()
 }
@@ -357,7 +379,7 @@ pub fn show(request: &Request<'_>, name: &str, what: ShowTable) -> Result<Result
     match what {
         ShowTable::Details => {
             let mut out = TableBuilder::new(DETAILS);
-            out.row(details_row(database, table));
+            out.row(details_row(request, database, table));
             out.finish()
         }
         ShowTable::SchemaAsJson => shown(database, table),
@@ -400,6 +422,7 @@ pub fn extents(
     scope: ExtentScope,
     ids: &[String],
     tags: &[(TagTest, String)],
+    hot: bool,
 ) -> Result<ResultTable> {
     let mut chosen: Vec<(&Database, &Table)> = Vec::new();
     let databases: Vec<&Arc<Database>> = match &scope {
@@ -421,7 +444,11 @@ pub fn extents(
     }
     let mut out = TableBuilder::new(EXTENTS);
     for (database, table) in chosen {
+        let caching: Option<CachingPolicy> = if hot { policies::of_table(&request.snapshot, table) } else { None };
         for extent in table.extents() {
+            if caching.as_ref().is_some_and(|policy| !policy.is_hot(extent.created(), request.context.now_ticks)) {
+                continue;
+            }
             let id = extent.id().0;
             let named =
                 ids.is_empty() || ids.iter().any(|wanted| Uuid::parse_str(wanted).is_ok_and(|wanted| wanted == id));

@@ -160,7 +160,11 @@ fn option(name: &str) -> Status {
 
 /// The parser has a rule of its own for what is served; the rest it knows by name.
 fn command(name: &str) -> Status {
-    let parsed = tidewater_kql::parse_command(name);
+    // Names of commands leave out the names of what they are about, which a policy needs.
+    let named = ["database", "table", "column", "materialized-view"].iter().fold(name.to_string(), |text, noun| {
+        text.replace(&format!("{noun} policy "), &format!("{noun} X policy ")).replace("column X", "column X.Y")
+    });
+    let parsed = tidewater_kql::parse_command(&named);
     let is_unknown = parsed.diagnostics.iter().any(|found| found.message.contains("not a known management command"));
     match parsed.tree {
         Command::Other { .. } => Status::Refused(String::new()),
