@@ -89,6 +89,9 @@ impl Binder<'_> {
         };
         // The name is the place of mistakes that concern the whole call.
         let span = plugin.span;
+        if let Some(result) = self.plugin_over_rows(&input.rel, &plugin.text, arguments, span) {
+            return result;
+        }
         let rel = match plugin.text.as_str() {
             "bag_unpack" => self.bag_unpack(&input.rel, arguments, schema, span)?,
             "pivot" => self.pivot(&input.rel, arguments, schema, span)?,

@@ -42,6 +42,7 @@ mod partitioned;
 mod path;
 mod pattern;
 mod pipeline;
+mod plugin;
 mod project;
 mod project_names;
 mod range;
