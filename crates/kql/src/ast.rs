@@ -187,6 +187,8 @@ pub enum Literal {
     String(String),
     /// Ticks since year 1; `datetime()` and `datetime(now)` have no constant value and are calls of `now()`.
     DateTime(Option<i64>),
+    /// `datetime(8:00)`: ticks since midnight of the day on which the query runs.
+    TimeToday(i64),
     /// Ticks.
     TimeSpan(Option<i64>),
     /// Big-endian bytes.
@@ -472,7 +474,7 @@ pub enum OperatorKind {
     /// `sample-distinct n of expr`
     SampleDistinct { parameters: Vec<Property>, count: Expr, of: NamedExpr },
     /// `count [as name]`
-    Count { parameters: Vec<Property>, name: Option<Name> },
+    Count { name: Option<Name> },
     /// `join`
     Join { parameters: Vec<Property>, right: Box<Expr>, on: Vec<Expr> },
     /// `lookup`
@@ -566,8 +568,6 @@ pub enum OperatorKind {
         project: Option<Vec<FindColumn>>,
         /// `project-smart`.
         smart: bool,
-        /// `project-away`.
-        away: Vec<Expr>,
     },
     /// `make-graph`
     MakeGraph(Box<MakeGraph>),

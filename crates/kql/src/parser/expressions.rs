@@ -540,12 +540,15 @@ impl Parser<'_> {
         Ok(OrderKey { value, ascending, nulls_first })
     }
 
-    /// `name = value` parameters that an operator takes, in any order; `hint.*` always.
+    /// `name = value` parameters that an operator takes, in any order; hints that there are always.
     pub(super) fn parameters(&mut self, allowed: &[&str]) -> P<Vec<Property>> {
         let mut parameters = Vec::new();
         while self.at(TokenKind::Name) {
             let word = self.word();
-            let is_hint = word == "hint" && self.kind_at(1) == TokenKind::Dot && self.kind_at(3) == TokenKind::Equal;
+            let is_hint = word == "hint"
+                && self.kind_at(1) == TokenKind::Dot
+                && keywords::HINTS.contains(&self.word_at(2))
+                && self.kind_at(3) == TokenKind::Equal;
             let is_known = (allowed.contains(&word) || keywords::INTERNAL_PARAMETERS.contains(&word))
                 && self.kind_at(1) == TokenKind::Equal;
             if !is_hint && !is_known {

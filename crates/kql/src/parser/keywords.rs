@@ -253,6 +253,21 @@ pub(crate) fn is_reserved_declaration(word: &str) -> bool {
     RESERVED.binary_search(&word).is_ok() || RESERVED_DECLARATION.binary_search(&word).is_ok()
 }
 
+/// Hints, each of which any operator takes. Another name behind `hint.` is no hint. Source: the reference parser.
+pub(super) const HINTS: &[&str] = &[
+    "concurrency",
+    "distribution",
+    "materialized",
+    "num_partitions",
+    "pass_filters",
+    "pass_filters_column",
+    "progressive_top",
+    "remote",
+    "shufflekey",
+    "spread",
+    "strategy",
+];
+
 /// Parameters of operators, besides `hint.*`. Source: the inventory's operator parameters.
 pub(super) const INTERNAL_PARAMETERS: &[&str] =
     &["__crossCluster", "__crossDB", "__id", "__isFuzzy", "__noWithSource", "__packedColumn", "__sourceColumnIndex"];

@@ -285,6 +285,7 @@ impl Parser<'_> {
                         let span = self.since(start);
                         Err(self.error(span, "a null of type datetime cannot stand in a dynamic literal".to_string()))
                     }
+                    ExprKind::Literal(Literal::TimeToday(_)) => Err(self.expected("a constant")),
                     ExprKind::Literal(literal) => {
                         push_json(&literal, out);
                         Ok(())
@@ -332,7 +333,10 @@ fn typed_value(ty: KqlType, content: &str) -> Option<Literal> {
         }
         KqlType::String => Literal::String(content.to_string()),
         // Impossible moments are null, not mistakes.
-        KqlType::DateTime => Literal::DateTime(datetime::parse_constructor(content)?),
+        KqlType::DateTime => match datetime::parse_time_of_day(content) {
+            Some(ticks) => Literal::TimeToday(ticks),
+            None => Literal::DateTime(datetime::parse_constructor(content)?),
+        },
         KqlType::TimeSpan => Literal::TimeSpan(Some(timespan::parse_constructor(content)?)),
         KqlType::Guid => Literal::Guid(Some(guid::parse(content)?)),
         KqlType::Dynamic => Literal::Dynamic(Some(json::canonical(content)?)),
@@ -354,7 +358,10 @@ pub(super) fn parse_value(text: &str, ty: KqlType) -> Option<Literal> {
     // Bare text: `2020-01-01` for a datetime, any text for a string.
     match ty {
         KqlType::String => Some(Literal::String(text.to_string())),
-        KqlType::DateTime => datetime::parse(text).map(|ticks| Literal::DateTime(Some(ticks))),
+        KqlType::DateTime => match datetime::parse_time_of_day(text) {
+            Some(ticks) => Some(Literal::TimeToday(ticks)),
+            None => datetime::parse(text).map(|ticks| Literal::DateTime(Some(ticks))),
+        },
         _ => typed_value(ty, text.trim()),
     }
 }
@@ -393,7 +400,7 @@ fn converted(literal: Literal, ty: KqlType) -> Option<Literal> {
         (KqlType::Decimal, Decimal(value)) => Decimal(value),
         (KqlType::Decimal, Long(Some(value))) => Decimal(Some(value.to_string())),
         (KqlType::String, String(value)) => String(value),
-        (KqlType::DateTime, DateTime(value)) => DateTime(value),
+        (KqlType::DateTime, value @ (DateTime(_) | TimeToday(_))) => value,
         (KqlType::TimeSpan, TimeSpan(value)) => TimeSpan(value),
         (KqlType::Guid, Guid(value)) => Guid(value),
         (KqlType::Dynamic, Dynamic(value)) => Dynamic(value),

@@ -132,9 +132,8 @@ impl<'a> Parser<'a> {
                 Ok(OperatorKind::SampleDistinct { parameters, count, of: self.named_expression()? })
             }
             "count" => {
-                let parameters = self.parameters(&[])?;
                 let name = if self.eat_word("as") { Some(self.declared_name()?) } else { None };
-                Ok(OperatorKind::Count { parameters, name })
+                Ok(OperatorKind::Count { name })
             }
             "join" => {
                 let (parameters, right, on) = self.join(true)?;
@@ -157,7 +156,11 @@ impl<'a> Parser<'a> {
             "parse-kv" => self.parse_kv(),
             "make-series" => self.make_series(),
             "scan" => self.scan(),
-            "serialize" => Ok(OperatorKind::Serialize(self.optional_items()?)),
+            "serialize" => {
+                // Hints change nothing here.
+                self.parameters(&[])?;
+                Ok(OperatorKind::Serialize(self.optional_items()?))
+            }
             "partition" => self.partition(),
             "__partitionby" => self.partition_by(),
             "fork" => self.fork(),
@@ -541,7 +544,18 @@ impl<'a> Parser<'a> {
         let parameters = self.parameters(&[])?;
         self.expect_word("by")?;
         let by = self.column_path()?;
-        let scope = if self.eat_word("in") { Some(self.postfix()?) } else { None };
+        let scope = match self.eat_word("in") {
+            true if !self.at(TokenKind::Name) => return Err(self.missing("a function call or a dynamic value")),
+            true => {
+                let scope = self.postfix()?;
+                if !matches!(scope.kind, ExprKind::Call { base: None, .. } | ExprKind::Literal(Literal::Dynamic(_))) {
+                    let message = "Query could not be parsed: the scope of 'partition' is a function call or a dynamic value";
+                    return Err(self.error(scope.span, message.to_string()));
+                }
+                Some(scope)
+            }
+            false => None,
+        };
         let start = self.span();
         let body = if self.at(TokenKind::OpenBrace) {
             self.bump();

@@ -49,22 +49,17 @@ impl Parser<'_> {
         parameters.extend(self.parameters(FIND_PARAMETERS)?);
         self.eat_word("where");
         let predicate = self.with_colon(Self::expression)?;
-        let (mut project, mut smart, mut away) = (None, false, Vec::new());
+        let (mut project, mut smart) = (None, false);
         loop {
             let (name, tokens) = self.operator_name();
             match (self.kind(), name) {
                 (TokenKind::Name, "project-smart") => smart = true,
-                (TokenKind::Name, "project-away") => {
-                    self.bump_many(tokens);
-                    away = self.column_patterns()?;
-                    continue;
-                }
                 (TokenKind::Name, "project") => {
                     self.bump_many(tokens);
                     project = Some(self.comma_list(Self::find_column)?);
                     continue;
                 }
-                _ => return Ok(OperatorKind::Find { parameters, tables, predicate, project, smart, away }),
+                _ => return Ok(OperatorKind::Find { parameters, tables, predicate, project, smart }),
             }
             self.bump_many(tokens);
         }

@@ -475,6 +475,7 @@ impl Printer {
             Literal::Real(Some(value)) => self.push(&format!("real({value:?})")),
             Literal::Decimal(Some(text)) => self.push(&format!("decimal({text})")),
             Literal::DateTime(Some(ticks)) => self.push(&format!("datetime({})", datetime::to_text(*ticks))),
+            Literal::TimeToday(ticks) => self.push(&format!("datetime({})", timespan::to_text(*ticks))),
             Literal::TimeSpan(Some(ticks)) => self.push(&format!("timespan({})", timespan::to_text(*ticks))),
             Literal::Guid(Some(bytes)) => self.push(&format!("guid({})", guid::to_text(bytes))),
             Literal::Dynamic(Some(json)) => self.push(&format!("dynamic({json})")),

@@ -1,6 +1,6 @@
 //! Tabular operators as text.
 
-use super::{ADDITIVE, OR, PIPE, PRIMARY, Printer};
+use super::{ADDITIVE, OR, PIPE, PRIMARY, Printer, is_name_token};
 use crate::ast::{
     Expr, ExprKind, FindColumn, MvItem, OperatorKind, ParsePart, Pipeline, Property, ScanStep, TopNestedLevel,
 };
@@ -125,8 +125,8 @@ impl Printer {
                 self.push(" of ");
                 self.named(of);
             }
-            OperatorKind::Count { parameters, name } => {
-                self.word("count", parameters);
+            OperatorKind::Count { name } => {
+                self.push("count");
                 if let Some(name) = name {
                     self.push(" as ");
                     self.name(name);
@@ -279,7 +279,8 @@ impl Printer {
             OperatorKind::Evaluate { parameters, plugin, arguments, schema } => {
                 self.word("evaluate", parameters);
                 self.push(" ");
-                self.name(plugin);
+                // Any word names a plugin, keywords too; a bracket at the start of a query would index a name.
+                self.name_text(&plugin.text, is_name_token(&plugin.text));
                 self.arguments(arguments);
                 if let Some(columns) = schema {
                     self.push(" : ");
@@ -324,7 +325,7 @@ impl Printer {
                 self.in_tables(tables);
                 self.after(" ", predicate);
             }
-            OperatorKind::Find { parameters, tables, predicate, project, smart, away } => {
+            OperatorKind::Find { parameters, tables, predicate, project, smart } => {
                 self.word("find", parameters);
                 self.in_tables(tables);
                 self.after(" where ", predicate);
@@ -334,9 +335,6 @@ impl Printer {
                 }
                 if *smart {
                     self.push(" project-smart");
-                }
-                if !away.is_empty() {
-                    self.patterns(" project-away", away);
                 }
             }
             OperatorKind::MakeGraph(graph) => self.make_graph(graph),

@@ -416,6 +416,17 @@ fn parse_rest(cursor: &mut Cursor<'_>, midnight: i64) -> Option<i64> {
     if !cursor.eat(b'T') && !cursor.eat(b't') && !cursor.blanks() {
         return None;
     }
+    add(midnight, parse_clock(cursor)?)
+}
+
+/// Reads a time of day without a date, as `datetime(8:00)` has it: ticks since midnight, UTC. `None` when the zone
+/// moves it to another day. Source: datetime page until 2023, "omitting the date gives a time today".
+pub fn parse_time_of_day(text: &str) -> Option<i64> {
+    parse_clock(&mut Cursor::new(trim(text))).filter(|ticks| (0..TICKS_PER_DAY).contains(ticks))
+}
+
+/// Reads time of day and zone to the end; the offset is taken off.
+fn parse_clock(cursor: &mut Cursor<'_>) -> Option<i64> {
     let below = |value: i64, limit: i64| (value < limit).then_some(value);
     let hour = below(cursor.number(1, 2)?, 24)?;
     if !cursor.eat(b':') {
@@ -435,10 +446,7 @@ fn parse_rest(cursor: &mut Cursor<'_>, midnight: i64) -> Option<i64> {
     }
     cursor.blanks();
     let offset = parse_zone(cursor)?;
-    if !cursor.at_end() {
-        return None;
-    }
-    add(midnight + clock, -offset)
+    cursor.at_end().then_some(clock - offset)
 }
 
 /// The offset from UTC in ticks: nothing, a name of UTC, or `±hh[[:]mm]`.
@@ -535,6 +543,18 @@ mod tests {
         for (text, expected) in forms {
             assert_eq!(parse(text).map(wire).as_deref(), Some(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_alone_counts_from_midnight() {
+        assert_eq!(parse_time_of_day("8:00"), Some(8 * TICKS_PER_HOUR));
+        assert_eq!(parse_time_of_day(" 08:00:01.5 "), Some(8 * TICKS_PER_HOUR + 15_000_000));
+        assert_eq!(parse_time_of_day("08:00+02:00"), Some(6 * TICKS_PER_HOUR));
+        for text in ["24:00", "8", "8:60", "01:00+02:00", "8:00 PM", "", ":"] {
+            assert_eq!(parse_time_of_day(text), None, "{text}");
+        }
+        // Of a text that must be a whole moment it is none.
+        assert_eq!(parse("8:00"), None);
     }
 
     #[test]

@@ -232,7 +232,7 @@ impl Maker {
             }
             5 => OperatorKind::Top { parameters: none(), count: self.expr(0), key: self.key(depth) },
             6 => OperatorKind::Take { parameters: none(), count: self.expr(0) },
-            7 => OperatorKind::Count { parameters: none(), name: None },
+            7 => OperatorKind::Count { name: None },
             8 if depth > 0 => {
                 let on = (0..1 + self.below(2)).map(|_| Expr { kind: ExprKind::Name(self.name()), span: Self::span() });
                 let on = on.collect();

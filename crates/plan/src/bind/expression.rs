@@ -2,6 +2,7 @@
 
 use tidewater_kql::ast::{BinaryOp, Expr, ExprKind, Literal, Name, UnaryOp};
 use tidewater_kql::value::decimal::Decimal;
+use tidewater_kql::value::{datetime, timespan};
 use tidewater_kql::{Diagnostic, KqlType, Span, diagnostic};
 
 use crate::bind::let_::AnyValue;
@@ -122,6 +123,11 @@ impl Binder<'_> {
             Literal::Real(value) => (KqlType::Real, value.map(Value::Real)),
             Literal::String(text) => (KqlType::String, Some(Value::String(text.clone()))),
             Literal::DateTime(ticks) => (KqlType::DateTime, ticks.map(Value::DateTime)),
+            Literal::TimeToday(ticks) => {
+                let now = self.now_ticks();
+                let midnight = now - now.rem_euclid(timespan::TICKS_PER_DAY);
+                (KqlType::DateTime, datetime::add(midnight, *ticks).map(Value::DateTime))
+            }
             Literal::TimeSpan(ticks) => (KqlType::TimeSpan, ticks.map(Value::TimeSpan)),
             Literal::Guid(bytes) => (KqlType::Guid, bytes.map(Value::Guid)),
             Literal::Dynamic(text) => (KqlType::Dynamic, text.clone().map(Value::Dynamic)),

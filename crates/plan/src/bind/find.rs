@@ -39,7 +39,7 @@ type Types = HashMap<String, Vec<KqlType>>;
 impl Binder<'_> {
     /// `find [in (tables)] where predicate [project ...]`.
     pub fn find_operator(&mut self, left: Option<Tabular>, operator: &Operator) -> Bound<Tabular> {
-        let OperatorKind::Find { parameters, tables, predicate, project, smart, away } = &operator.kind else {
+        let OperatorKind::Find { parameters, tables, predicate, project, smart } = &operator.kind else {
             return Err(Stopped);
         };
         let span = operator.span;
@@ -47,9 +47,6 @@ impl Binder<'_> {
             .word(parameters, &["withsource", "with_source"])
             .and_then(|(_, word)| word)
             .unwrap_or_else(|| "source_".to_string());
-        if !away.is_empty() {
-            return self.not_served(span, "'project-away' of 'find'");
-        }
         let inputs = self.searched(left, tables, "find", span)?;
         let types = types_of(inputs.iter().map(|input| &input.rel.columns));
         let mut mentioned = Vec::new();

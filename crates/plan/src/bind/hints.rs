@@ -9,6 +9,7 @@ use crate::bound::BoundColumn;
 
 const STRATEGIES: &[&str] = &["auto", "broadcast", "centralized", "shuffle"];
 const DISTRIBUTIONS: &[&str] = &["single", "per_node", "per_shard", "default"];
+const SORTING: &[&str] = &["splitBlock", "multipleBlocks"];
 const PLACES: &[&str] = &["auto", "left", "local", "right", "unresolved"];
 
 impl Binder<'_> {
@@ -18,6 +19,7 @@ impl Binder<'_> {
         for Property { name, value } in parameters {
             let checked = match name.text.as_str() {
                 "hint.strategy" if operator == "summarize" => self.hint_word(name.text.as_str(), value, &["shuffle"]),
+                "hint.strategy" if operator == "sort" => self.hint_word(name.text.as_str(), value, SORTING),
                 "hint.strategy" => self.hint_word(name.text.as_str(), value, STRATEGIES),
                 "hint.distribution" => self.hint_word(name.text.as_str(), value, DISTRIBUTIONS),
                 "hint.remote" => self.hint_word(name.text.as_str(), value, PLACES),

@@ -85,7 +85,10 @@ impl Binder<'_> {
             OperatorKind::Distinct { parameters, columns } => {
                 self.distinct_operator(input, parameters, columns, span)?
             }
-            OperatorKind::Sort { keys, .. } => self.sorted(input, keys, None, "sort", span)?,
+            OperatorKind::Sort { parameters, keys } => {
+                self.check_hints("sort", parameters, &[&input.columns])?;
+                self.sorted(input, keys, None, "sort", span)?
+            }
             OperatorKind::Top { count, key, .. } => {
                 let count = self.row_count(count, "top")?;
                 self.sorted(input, std::slice::from_ref(key), Some(count), "top", span)?
@@ -130,7 +133,7 @@ impl Binder<'_> {
             OperatorKind::Serialize(items) => self.serialize_operator(input, items, span)?,
             OperatorKind::Partition { parameters, by, scope, body } => {
                 if let Some(scope) = scope {
-                    return self.not_served(scope.span, "'in' of 'partition'");
+                    return self.not_served(scope.span, "'in' of 'partition' (what it does is not published)");
                 }
                 self.partition_operator(input, parameters, by, body, span)?
             }

@@ -25,18 +25,7 @@ impl Binder<'_> {
         self.check_hints("summarize", parameters, &[&input.columns])?;
         let keys = match parameters.iter().find(|parameter| parameter.name.text == "bin") {
             None => self.keys(input, by, "a key of 'summarize'"),
-            // The old way to give the size of a bin: `by t bin=1h` is `by bin(t, 1h)`.
-            Some(size) => match by {
-                [key] => {
-                    let name = Name { text: "bin".into(), span: size.name.span };
-                    let argument = |value: &Expr| Argument { name: None, value: value.clone() };
-                    let arguments = vec![argument(&key.value), argument(&size.value)];
-                    let kind = ExprKind::Call { base: None, name, arguments };
-                    let value = Expr { kind, span: key.value.span };
-                    self.keys(input, &[NamedExpr { value, ..key.clone() }], "a key of 'summarize'")
-                }
-                _ => self.not_served(size.name.span, "'bin=' after several keys of 'summarize'"),
-            },
+            Some(size) => self.keys_with_bin(input, by, size),
         };
         let mut row = Row::with_aggregates(&input.columns);
         if let (Some(found), Ok(keys)) = (row.aggregates.as_mut(), &keys) {
@@ -46,6 +35,33 @@ impl Binder<'_> {
         let (keys, items) = (keys?, items?);
         let found = row.aggregates.take().unwrap_or_default();
         self.grouped(input, keys, items, found, span)
+    }
+
+    /// The old way to give the size of a bin: `by t bin=1h` is `by bin(t, 1h)`.
+    ///
+    /// Which of several keys it means is not published. It stands behind the last one: where no other key could be
+    /// cut by such a size, there is nothing else that it could mean.
+    fn keys_with_bin(&mut self, input: &Arc<Rel>, by: &[NamedExpr], size: &Property) -> Bound<Vec<Item>> {
+        let Some((last, others)) = by.split_last() else { return Err(Stopped) };
+        if !others.is_empty() {
+            let size_type = self.expr(&size.value, &mut Row::none())?.ty;
+            let is_cut = |key: &Item| match size_type {
+                KqlType::TimeSpan => matches!(key.expr.ty, KqlType::DateTime | KqlType::TimeSpan),
+                _ => key.expr.ty.is_numeric(),
+            };
+            if self.keys(input, others, "a key of 'summarize'")?.iter().any(is_cut) {
+                let what = "'bin=' after several keys of 'summarize' that it could cut (bin() does it for one)";
+                return self.not_served(size.name.span, what);
+            }
+        }
+        let name = Name { text: "bin".into(), span: size.name.span };
+        let argument = |value: &Expr| Argument { name: None, value: value.clone() };
+        let arguments = vec![argument(&last.value), argument(&size.value)];
+        let kind = ExprKind::Call { base: None, name, arguments };
+        let value = Expr { kind, span: last.value.span };
+        let cut = NamedExpr { value, ..last.clone() };
+        let all: Vec<NamedExpr> = others.iter().cloned().chain([cut]).collect();
+        self.keys(input, &all, "a key of 'summarize'")
     }
 
     /// Keys of a grouping: any expression of the input but a dynamic one.

@@ -116,6 +116,7 @@ fn literal_text(literal: &Literal) -> String {
         Literal::Decimal(text) => typed("decimal", text.clone()),
         Literal::String(text) => Value::from(text.as_str()).to_string(),
         Literal::DateTime(ticks) => typed("datetime", ticks.map(value::datetime::to_text)),
+        Literal::TimeToday(ticks) => typed("datetime", Some(value::timespan::to_text(*ticks))),
         Literal::TimeSpan(ticks) => typed("timespan", ticks.map(value::timespan::to_text)),
         Literal::Guid(guid) => typed("guid", guid.as_ref().map(value::guid::to_text)),
         Literal::Dynamic(text) => typed("dynamic", text.clone()),
