@@ -245,6 +245,7 @@ impl Binder<'_> {
         let items = vec![(column.name.clone(), BExpr::column(column))];
         let rel = self.project(tabular.rel.clone(), items, span)?;
         let rel = self.rel(crate::bound::RelOp::Limit { input: rel.clone(), count: 1 }, rel.columns.clone(), span)?;
+        self.not_of_a_row(&rel, span)?;
         match self.need(key, &Arc::clone(&rel), NeedWhat::Scalar) {
             Some(Known::Scalar(constant)) => Ok(BExpr::constant(constant)),
             _ => Ok(BExpr { kind: BExprKind::Needed(key), ty }),

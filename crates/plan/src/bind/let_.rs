@@ -308,6 +308,7 @@ impl Binder<'_> {
             return self.table_argument(parameter, tabular, value.span);
         };
         let expr = self.expr(value, row)?;
+        self.note_row_argument(&expr, row);
         let from = expr.ty;
         let Some(converted) = self.assignable(expr, *ty, value.span)? else {
             let message = format!("parameter '{}' must be {ty}, but the argument is {from}", parameter.name.text);

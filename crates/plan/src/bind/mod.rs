@@ -79,6 +79,7 @@ use crate::catalog::CatalogView;
 use crate::hidden::{HIDDEN, Hidden, Origin};
 pub use entity::check_function;
 use restrict::RestrictedView;
+use row::Row;
 use scope::{Env, Frame, FunctionDef};
 
 /// Relations on top of each other: pipelines, nested subqueries and expanded functions together.
@@ -160,6 +161,8 @@ pub(crate) struct Binder<'a> {
     expression_depth: usize,
     /// What the subqueries being bound (`partition`, `mv-apply`) run over, outermost first.
     subquery_sources: Vec<Arc<Rel>>,
+    /// Columns that arguments of functions read, with their names.
+    row_arguments: Vec<(ColumnId, String)>,
     /// The functions being expanded, outermost first.
     pub calls: Vec<Rc<FunctionDef>>,
     /// Stored functions read so far, by database and name; `Err` says why the text cannot be.
@@ -204,6 +207,7 @@ impl<'a> Binder<'a> {
             foreign: None,
             expression_depth: 0,
             subquery_sources: Vec::new(),
+            row_arguments: Vec::new(),
             calls: Vec::new(),
             stored: HashMap::new(),
             nodes: 0,
@@ -337,6 +341,30 @@ impl<'a> Binder<'a> {
             self.needs.push(Need { key, rel: rel.clone(), what });
         }
         None
+    }
+
+    /// Notes the columns of the row that an argument of a function reads.
+    pub fn note_row_argument(&mut self, argument: &BExpr, row: &Row<'_>) {
+        if row.columns.is_empty() {
+            return;
+        }
+        argument.any(|node| {
+            if let BExprKind::Column(id) = node.kind
+                && let Some(column) = row.columns.iter().find(|column| column.id == id)
+                && !self.row_arguments.iter().any(|(known, _)| *known == id)
+            {
+                self.row_arguments.push((id, column.name.clone()));
+            }
+            false
+        });
+    }
+
+    /// Refuses a subquery that is computed once and reads the row it stands in. Source: toscalar page.
+    pub fn not_of_a_row(&mut self, rel: &Arc<Rel>, span: Span) -> Bound<()> {
+        let Some(free) = free_column(rel) else { return Ok(()) };
+        let Some((_, name)) = self.row_arguments.iter().find(|(id, _)| *id == free) else { return Ok(()) };
+        let message = format!("'toscalar': can't use '{name}' as it is defined outside its row-context scope.");
+        self.fail(diagnostic::ROW_SCOPE, span, message)
     }
 
     /// Whether some needed value is not known yet, so that a failure may be no mistake.
@@ -552,6 +580,11 @@ fn waits(rel: &Arc<Rel>) -> bool {
 
 /// Whether a relation reads only columns that stand inside it, and none of a row of its caller.
 pub(crate) fn is_closed(rel: &Arc<Rel>) -> bool {
+    free_column(rel).is_none()
+}
+
+/// A column that a relation reads and does not make: one of the row that it stands in.
+pub(crate) fn free_column(rel: &Arc<Rel>) -> Option<ColumnId> {
     let mut seen = std::collections::HashSet::new();
     let (mut made, mut read) = (std::collections::HashSet::new(), std::collections::HashSet::new());
     let mut waiting = vec![rel];
@@ -571,7 +604,7 @@ pub(crate) fn is_closed(rel: &Arc<Rel>) -> bool {
         }
         waiting.extend(inputs(&rel.op));
     }
-    read.is_subset(&made)
+    read.difference(&made).min_by_key(|id| id.0).copied()
 }
 
 /// (serialized, sorted) of an operator's result. Source: window-functions page.
