@@ -549,7 +549,8 @@ impl<'a> Parser<'a> {
             true => {
                 let scope = self.postfix()?;
                 if !matches!(scope.kind, ExprKind::Call { base: None, .. } | ExprKind::Literal(Literal::Dynamic(_))) {
-                    let message = "Query could not be parsed: the scope of 'partition' is a function call or a dynamic value";
+                    let message =
+                        "Query could not be parsed: the scope of 'partition' is a function call or a dynamic value";
                     return Err(self.error(scope.span, message.to_string()));
                 }
                 Some(scope)
