@@ -34,6 +34,8 @@ fn literal(literal: &Literal) -> Typed {
         }
         Literal::String(text) => (ScalarValue::Utf8View(Some(text.clone())), KqlType::String),
         Literal::DateTime(ticks) => (ScalarValue::Int64(*ticks), KqlType::DateTime),
+        // Today's date stands nowhere in the answers of examples.
+        Literal::TimeToday(ticks) => (ScalarValue::Int64(Some(*ticks)), KqlType::DateTime),
         Literal::TimeSpan(ticks) => (ScalarValue::Int64(*ticks), KqlType::TimeSpan),
         Literal::Guid(guid) => (bytes(*guid), KqlType::Guid),
         Literal::Dynamic(text) => (ScalarValue::Utf8View(text.clone()), KqlType::Dynamic),
