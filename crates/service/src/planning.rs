@@ -64,9 +64,11 @@ impl Service {
     ) -> Result<T> {
         let mut task = Abandoned(self.spawn(work));
         tokio::select! {
-            done = &mut task.0 => done.map_err(|_| Error::internal("planning the query panicked")),
+            // A plan that comes too late is no plan, also where nobody looked at the clock in between.
+            biased;
             () = context.cancel.cancelled() => Err(Error::cancelled(None)),
             () = tokio::time::sleep_until(context.deadline.into()) => Err(Error::timeout()),
+            done = &mut task.0 => done.map_err(|_| Error::internal("planning the query panicked")),
         }
     }
 }

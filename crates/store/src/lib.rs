@@ -21,6 +21,7 @@ mod id;
 mod jobs;
 mod results;
 pub(crate) mod store;
+mod task;
 
 pub use catalog::commit::{Commit, Committed, NewTable};
 pub use catalog::plan::{Alteration, CreateMode, FunctionSpec, TableSpec};
@@ -39,8 +40,9 @@ pub use fault::{FaultPoint, Faults};
 pub use files::DataFile;
 pub use id::{DatabaseId, ExtentId, TableId};
 pub use jobs::{JobOrder, JobPage, JobRecord, JobStore};
-pub use results::{ResultStore, ResultWriter};
+pub use results::{ResultLimits, ResultRows, ResultStore, ResultWriter, RowsWriterTask};
 pub use store::{Clock, Store, StoreOptions};
+pub use task::WriterTask;
 
 /// Ticks of 100 ns from year 1 to 1970.
 pub(crate) const UNIX_EPOCH_TICKS: i64 = tidewater_kql::value::datetime::UNIX_EPOCH_TICKS;

@@ -15,8 +15,6 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{BloomFilterProperties, EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use tidewater_kql::KqlType;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::catalog::snapshot::{Shape, Table};
 use crate::error::{Error, Result};
@@ -26,6 +24,7 @@ use crate::extent::{StagedExtent, sort};
 use crate::fault::{FaultPoint, Faults};
 use crate::files::{self, DataFile, Failure, FaultyFile, Layout, TableDirectory};
 use crate::id::{DatabaseId, ExtentId, TableId};
+use crate::task::{BatchSink, WriterTask};
 
 /// Key of the file metadata that names the columns' KQL types, for whoever finds a file without its catalog.
 const COLUMNS_KEY: &str = "tidewater.columns";
@@ -406,63 +405,17 @@ fn properties(shape: &Shape, options: &WriteOptions, time: Option<usize>, nans: 
     Ok(builder.build())
 }
 
-/// Batches on their way to the writer's thread: a small number, so that a slow disk slows the source.
-const QUEUED_BATCHES: usize = 4;
+/// A writer on a blocking thread, fed from async code; what it returns at the end waits for a commit.
+pub type ExtentWriterTask = WriterTask<Vec<StagedExtent>>;
 
-/// What a writer's thread is told.
-#[derive(Debug)]
-enum Message {
-    Batch(RecordBatch),
-    End,
-}
+impl BatchSink for ExtentWriter {
+    type Done = Vec<StagedExtent>;
 
-/// A writer on a blocking thread, fed from async code. Dropped without [`ExtentWriterTask::finish`], it leaves
-/// nothing behind.
-#[derive(Debug)]
-pub struct ExtentWriterTask {
-    sender: mpsc::Sender<Message>,
-    /// Taken once its end was seen.
-    worker: Option<JoinHandle<Result<Vec<StagedExtent>>>>,
-}
-
-impl ExtentWriterTask {
-    pub(crate) fn start(mut writer: ExtentWriter) -> Self {
-        let (sender, mut receiver) = mpsc::channel(QUEUED_BATCHES);
-        let worker = tokio::task::spawn_blocking(move || {
-            while let Some(message) = receiver.blocking_recv() {
-                match message {
-                    Message::Batch(batch) => writer.write(batch)?,
-                    Message::End => return writer.finish(),
-                }
-            }
-            // A source that went away without an end was cancelled: its rows are not wanted.
-            Ok(vec![])
-        });
-        Self { sender, worker: Some(worker) }
+    fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        ExtentWriter::write(self, batch)
     }
 
-    /// Hands over a batch; waits while the writer is behind. An error ends writing; the first one tells why.
-    pub async fn write(&mut self, batch: RecordBatch) -> Result<()> {
-        if self.sender.send(Message::Batch(batch)).await.is_ok() {
-            return Ok(());
-        }
-        Err(self.failure().await)
-    }
-
-    /// Ends writing; what it returns is on disk and waits for a commit.
-    pub async fn finish(mut self) -> Result<Vec<StagedExtent>> {
-        if self.sender.send(Message::End).await.is_err() {
-            return Err(self.failure().await);
-        }
-        let worker = self.worker.take().ok_or(Error::Stopped)?;
-        worker.await.map_err(|_| Error::Stopped)?
-    }
-
-    async fn failure(&mut self) -> Error {
-        let Some(worker) = self.worker.take() else { return Error::Stopped };
-        match worker.await {
-            Ok(Err(error)) => error,
-            Ok(Ok(_)) | Err(_) => Error::Stopped,
-        }
+    fn finish(self) -> Result<Self::Done> {
+        ExtentWriter::finish(self)
     }
 }

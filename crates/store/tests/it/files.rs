@@ -102,6 +102,44 @@ async fn results_have_their_name_only_when_they_are_whole() {
 }
 
 #[tokio::test]
+async fn rows_of_results_are_read_in_windows_and_kept_within_limits() {
+    use tidewater_store::ResultLimits;
+    let directory = tempdir().unwrap();
+    let store = open(&directory);
+    let results = store.results();
+    let batch = numbers(0..5000);
+    let limits = ResultLimits { one_bytes: 100_000, all_bytes: 150_000 };
+    let mut task = results.create_rows("a.parquet", batch.schema(), limits).unwrap();
+    task.write(batch.clone()).await.unwrap();
+    let bytes = task.finish().await.unwrap();
+    assert_eq!(results.used_bytes(), bytes);
+    let rows = |offset, limit| -> Vec<usize> {
+        let rows = results.read_rows("a.parquet").unwrap();
+        assert_eq!((rows.rows, rows.bytes), (5000, bytes));
+        rows.window(offset, limit).unwrap().map(|batch| batch.unwrap().num_rows()).collect()
+    };
+    assert_eq!(rows(0, u64::MAX).iter().sum::<usize>(), 5000);
+    assert_eq!(rows(4990, 100), [10]);
+    assert_eq!(rows(10, 7), [7]);
+    assert!(rows(5000, 1).is_empty() && rows(u64::MAX, u64::MAX).is_empty());
+    let small = ResultLimits { one_bytes: 100, ..limits };
+    let mut task = results.create_rows("b.parquet", batch.schema(), small).unwrap();
+    let written = task.write(batch.clone()).await;
+    let refused = if written.is_ok() { task.finish().await.unwrap_err() } else { written.unwrap_err() };
+    assert_eq!(refused.kind(), tidewater_store::ErrorKind::Limit, "{refused}");
+    // What was refused or given up leaves nothing, and a restart counts what is there.
+    let mut task = results.create_rows("c.parquet", batch.schema(), limits).unwrap();
+    task.write(batch.clone()).await.unwrap();
+    drop(task);
+    drop(store);
+    let store = open(&directory);
+    assert_eq!(store.results().names().unwrap(), ["a.parquet"]);
+    assert_eq!(store.results().used_bytes(), bytes);
+    store.results().remove("a.parquet").unwrap();
+    assert_eq!(store.results().used_bytes(), 0);
+}
+
+#[tokio::test]
 async fn the_data_directory_may_have_any_name() {
     let directory = tempdir().unwrap();
     for name in ["with space", "100%41#?&+", "été", "a.b", "..hidden", "quote'\""] {
