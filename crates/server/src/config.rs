@@ -52,6 +52,12 @@ pub struct Config {
     pub query_threads: usize,
     /// Requests that run at once; 0 is ten per core. More wait, then get 429.
     pub max_concurrent_requests: usize,
+    /// Seconds for which the rows of SQL jobs are kept.
+    pub job_result_seconds: u64,
+    /// Bytes that the rows of one SQL job may take; 0 is no limit.
+    pub job_result_bytes: u64,
+    /// Bytes that the rows of all SQL jobs may take; 0 is no limit.
+    pub job_results_bytes: u64,
     /// Open connections.
     pub max_connections: usize,
     /// Time a client has to send its headers, and that an idle connection is kept.
@@ -159,6 +165,9 @@ pub const SETTINGS: &[Setting] = &[
     setting("query_memory_bytes", "0", "memory that all queries share; 0 is half of the machine's"),
     setting("query_threads", "0", "threads that run queries; 0 is one per core"),
     setting("max_concurrent_requests", "0", "requests that run at once; 0 is ten per core; more wait, then get 429"),
+    setting("job_result_seconds", "86400", "seconds for which the rows of SQL jobs are kept"),
+    setting("job_result_bytes", "10737418240", "bytes that the rows of one SQL job may take; 0 is no limit"),
+    setting("job_results_bytes", "107374182400", "bytes that the rows of all SQL jobs may take; 0 is no limit"),
     setting("max_connections", "4096", "open connections; more wait to be accepted"),
     setting(
         "header_timeout_seconds",
@@ -335,6 +344,9 @@ impl Config {
             query_memory_bytes: reader.number("query_memory_bytes")?,
             query_threads: reader.number("query_threads")?,
             max_concurrent_requests: reader.number("max_concurrent_requests")?,
+            job_result_seconds: reader.number("job_result_seconds")?,
+            job_result_bytes: reader.number("job_result_bytes")?,
+            job_results_bytes: reader.number("job_results_bytes")?,
             max_connections: reader.number("max_connections")?,
             header_timeout_seconds: reader.number("header_timeout_seconds")?,
             stall_timeout_seconds: reader.number("stall_timeout_seconds")?,

@@ -41,6 +41,12 @@ pub struct ServiceOptions {
     pub batch_rows: usize,
     /// Queries run as they are lowered, without the optimizer: for finding out whether a wrong answer is its work.
     pub unoptimized: bool,
+    /// Seconds for which the rows of jobs are kept; 0 is a day.
+    pub job_result_seconds: u64,
+    /// Bytes that the rows of one job may take; 0 is no limit.
+    pub job_result_bytes: u64,
+    /// Bytes that the rows of all jobs may take; 0 is no limit.
+    pub job_results_bytes: u64,
     /// Where queries run; the current runtime when absent.
     pub runtime: Option<tokio::runtime::Handle>,
     /// What `.show version` says.

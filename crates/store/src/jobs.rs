@@ -55,6 +55,15 @@ pub enum JobOrder {
     Updated,
 }
 
+impl JobOrder {
+    fn column(self) -> &'static str {
+        match self {
+            JobOrder::Created => "created",
+            JobOrder::Updated => "updated",
+        }
+    }
+}
+
 /// What part of a list to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobPage {
@@ -192,6 +201,16 @@ impl JobStore {
         .await
     }
 
+    /// Removes the records of a kind, of every scope, that were made before a time; tells how many there were.
+    pub async fn remove_before(&self, kind: &str, created: i64) -> Result<usize> {
+        let kind = kind.to_string();
+        self.run(move |inner| {
+            let sql = "DELETE FROM jobs WHERE kind = ?1 AND created < ?2";
+            Ok(inner.connection.execute(sql, params![kind, created])?)
+        })
+        .await
+    }
+
     /// Records in order, those that `keep` accepts, at most `page.limit`.
     pub async fn list(
         &self,
@@ -202,10 +221,7 @@ impl JobStore {
     ) -> Result<Vec<JobRecord>> {
         let (kind, scope) = (kind.to_string(), scope.to_string());
         self.run(move |inner| {
-            let column = match page.order {
-                JobOrder::Created => "created",
-                JobOrder::Updated => "updated",
-            };
+            let column = page.order.column();
             let direction = if page.descending { "DESC" } else { "ASC" };
             let sql = format!(
                 "SELECT {COLUMNS} FROM jobs WHERE kind = ?1 AND scope = ?2 AND {column} BETWEEN ?3 AND ?4
@@ -226,6 +242,54 @@ impl JobStore {
             Ok(found)
         })
         .await
+    }
+
+    /// Whether other records have their order value in the same millisecond, for each of the values.
+    pub async fn shared_milliseconds(
+        &self,
+        kind: &str,
+        scope: &str,
+        order: JobOrder,
+        values: Vec<i64>,
+    ) -> Result<Vec<bool>> {
+        let (kind, scope) = (kind.to_string(), scope.to_string());
+        self.run(move |inner| {
+            let column = order.column();
+            let sql = format!(
+                "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE kind = ?1 AND scope = ?2 AND {column} BETWEEN ?3 AND ?4
+                 LIMIT 2)"
+            );
+            let mut statement = inner.connection.prepare_cached(&sql)?;
+            let shares = values.into_iter().map(|value| {
+                let first = value.div_euclid(1000) * 1000;
+                let count: i64 = statement.query_row(params![kind, scope, first, first + 999], |row| row.get(0))?;
+                Ok(count > 1)
+            });
+            shares.collect()
+        })
+        .await
+    }
+
+    /// How many records `keep` accepts.
+    pub async fn count(
+        &self,
+        kind: &str,
+        scope: &str,
+        mut keep: impl FnMut(&JobRecord) -> bool + Send + 'static,
+    ) -> Result<usize> {
+        let page = JobPage { order: JobOrder::Created, descending: false, from: None, to: None, limit: usize::MAX };
+        let counted = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&counted);
+        self.list(kind, scope, page, move |record| {
+            if keep(record) {
+                *count.lock() += 1;
+            }
+            // Counted, not collected.
+            false
+        })
+        .await?;
+        let count = *counted.lock();
+        Ok(count)
     }
 
     /// All records of a kind in one of these states, of every scope, oldest first: what a restart has to look after.

@@ -55,11 +55,7 @@ impl ResultStore {
     pub fn create_rows(&self, name: &str, schema: SchemaRef, limits: ResultLimits) -> Result<RowsWriterTask> {
         let mut file = self.create(name)?;
         file.limits = limits;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .build();
-        let writer = ArrowWriter::try_new(file, schema, Some(properties))?;
+        let writer = ArrowWriter::try_new(file, schema, Some(properties()))?;
         Ok(RowsWriterTask::start(writer))
     }
 
@@ -212,6 +208,13 @@ impl Drop for ResultWriter {
 
 /// Rows of a row group: a window of rows reads no more than what it touches of these.
 const ROW_GROUP_ROWS: usize = 1 << 17;
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .build()
+}
+
 /// Writes rows on a blocking thread; what it returns at the end is the file's length.
 pub type RowsWriterTask = WriterTask<u64>;
 
@@ -241,6 +244,16 @@ pub struct ResultRows {
 }
 
 impl ResultRows {
+    /// Writes a window as a Parquet file of its own. Blocks.
+    pub fn copy_window(self, offset: u64, limit: u64, out: impl Write + Send) -> Result<()> {
+        let mut writer = ArrowWriter::try_new(out, Arc::clone(&self.schema), Some(properties()))?;
+        for batch in self.window(offset, limit)? {
+            writer.write(&batch?)?;
+        }
+        writer.close()?;
+        Ok(())
+    }
+
     /// `limit` rows from the row number `offset` on, in batches. Reading blocks.
     pub fn window(self, offset: u64, limit: u64) -> Result<ParquetRecordBatchReader> {
         const BATCH_ROWS: usize = 8192;

@@ -44,6 +44,9 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         external_urls: config.external_urls.clone(),
         cluster_names: cluster_names(&config, &address),
         threads: config.query_threads,
+        job_result_seconds: config.job_result_seconds,
+        job_result_bytes: config.job_result_bytes,
+        job_results_bytes: config.job_results_bytes,
         runtime: Some(queries),
         version: env!("CARGO_PKG_VERSION").to_string(),
         ..ServiceOptions::default()

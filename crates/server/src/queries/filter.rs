@@ -5,12 +5,36 @@ use tidewater_service::jobs::Filter;
 use super::problem::Problem;
 
 const OPERATORS: [&str; 7] = [">=", "<=", "==", "!=", ">", "<", "~"];
-const COMPARED: [&str; 4] = ["created", "updated", "state", "id"];
-const EQUAL_ONLY: [&str; 6] = ["referenced_datasets", "userId", "templateId", "client", "scheduleId", "scheduleRunId"];
-const CONTAINS_ONLY: [&str; 3] = ["sql", "SQL", "templateName"];
+/// What fields the lists can be filtered by. Source: query-service-api sections 9, 14 and 15.
+pub(super) mod fields {
+    /// A field and the operators that it takes.
+    pub(in crate::queries) type Field = (&'static str, &'static [&'static str]);
+
+    const ALL: &[&str] = &super::OPERATORS;
+    const EQUAL: &[&str] = &["=="];
+    const CONTAINS: &[&str] = &["~"];
+
+    pub(in crate::queries) const QUERIES: &[Field] = &[
+        ("created", ALL),
+        ("updated", ALL),
+        ("state", ALL),
+        ("id", ALL),
+        ("referenced_datasets", EQUAL),
+        ("userId", EQUAL),
+        ("templateId", EQUAL),
+        ("client", EQUAL),
+        ("scheduleId", EQUAL),
+        ("scheduleRunId", EQUAL),
+        ("sql", CONTAINS),
+        ("SQL", CONTAINS),
+        ("templateName", CONTAINS),
+    ];
+    pub(in crate::queries) const TEMPLATES: &[Field] =
+        &[("name", &["~", "=="]), ("userId", EQUAL), ("lastUpdatedBy", EQUAL)];
+}
 
 /// Reads `field op value{,field op value}`; `\,` is a comma inside a value.
-pub(super) fn filters(text: &str) -> Result<Vec<Filter>, Problem> {
+pub(super) fn filters(text: &str, fields: &[fields::Field]) -> Result<Vec<Filter>, Problem> {
     let text = text.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&");
     let mut parts = vec![String::new()];
     let mut chars = text.chars().peekable();
@@ -24,10 +48,10 @@ pub(super) fn filters(text: &str) -> Result<Vec<Filter>, Problem> {
             c => parts.last_mut().expect("never empty").push(c),
         }
     }
-    parts.iter().map(|part| filter(part)).collect()
+    parts.iter().map(|part| filter(part, fields)).collect()
 }
 
-fn filter(text: &str) -> Result<Filter, Problem> {
+fn filter(text: &str, fields: &[fields::Field]) -> Result<Filter, Problem> {
     let refused = |why: &str| Problem::bad(format!("property: the filter '{text}' {why}"));
     let field_end = text.find(|c: char| "><=!~".contains(c)).ok_or_else(|| refused("has no operator"))?;
     let field = text[..field_end].trim();
@@ -39,16 +63,10 @@ fn filter(text: &str) -> Result<Filter, Problem> {
         None => return Err(refused("has no known operator")),
     };
     let value = if op == "~" { value.to_string() } else { value.trim().to_string() };
-    let fits = if COMPARED.contains(&field) {
-        true
-    } else if EQUAL_ONLY.contains(&field) {
-        op == "=="
-    } else if CONTAINS_ONLY.contains(&field) {
-        op == "~"
-    } else {
+    let Some((_, operators)) = fields.iter().find(|(known, _)| *known == field) else {
         return Err(refused("names an unknown field"));
     };
-    if !fits {
+    if !operators.contains(&op) {
         return Err(refused("has an operator that the field does not take"));
     }
     if value.is_empty() {
@@ -93,22 +111,26 @@ pub(super) fn instant(text: &str) -> Option<(i64, i64)> {
 mod tests {
     use super::*;
 
+    fn filters_of(text: &str) -> Result<Vec<Filter>, Problem> {
+        filters(text, fields::QUERIES)
+    }
+
     #[test]
     fn filters_are_cut_at_commas_and_first_operators() {
-        let found = filters("created>2020-01-01T00:00:00Z,state==SUCCESS,sql~a=b\\,c").unwrap();
+        let found = filters_of("created>2020-01-01T00:00:00Z,state==SUCCESS,sql~a=b\\,c").unwrap();
         let short: Vec<_> = found.iter().map(|f| (f.field.as_str(), f.op.as_str(), f.value.as_str())).collect();
         assert_eq!(
             short,
             [("created", ">", "2020-01-01T00:00:00Z"), ("state", "==", "SUCCESS"), ("sql", "~", "a=b,c")]
         );
-        assert_eq!(filters("userId=x").unwrap()[0].op, "==");
-        assert_eq!(filters("created&gt;=2020-01-01").unwrap()[0].op, ">=");
+        assert_eq!(filters_of("userId=x").unwrap()[0].op, "==");
+        assert_eq!(filters_of("created&gt;=2020-01-01").unwrap()[0].op, ">=");
     }
 
     #[test]
     fn what_is_no_filter_is_refused() {
         for text in ["", "state", "state==", "nope==1", "userId>1", "sql==x", "created>yesterday", "state=="] {
-            assert!(filters(text).is_err(), "{text}");
+            assert!(filters_of(text).is_err(), "{text}");
         }
     }
 

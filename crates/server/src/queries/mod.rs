@@ -3,19 +3,23 @@
 //! Served below `/data/foundation/query` and at the root. This API's errors are
 //! `{"message", "statusCode"}`; handlers answer `Result<Response, Problem>`.
 
+mod accelerated;
 mod body;
 mod filter;
 mod headers;
 mod list;
 mod object;
 mod problem;
+mod results;
+mod rows;
 mod submit;
+mod templates;
 
 use axum::Router;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tidewater_service::jobs::Cancelled;
 
@@ -37,6 +41,12 @@ pub fn routes() -> Router<App> {
             .route("/queries", get(list::list).post(submit::submit))
             .route("/queries/", get(list::list).post(submit::submit))
             .route("/queries/{id}", get(get_one).patch(patch_one).delete(delete_one))
+            .route("/queries/{id}/results", get(results::get))
+            .route("/accelerated-queries", post(accelerated::run))
+            .route("/query-templates", get(templates::list).post(templates::create))
+            .route("/query-templates/", get(templates::list).post(templates::create))
+            .route("/query-templates/count", get(templates::count))
+            .route("/query-templates/{id}", get(templates::get_one).put(templates::put).delete(templates::delete))
             .method_not_allowed_fallback(wrong_method)
     };
     resources().nest(PREFIX, resources())
@@ -44,8 +54,11 @@ pub fn routes() -> Router<App> {
 
 /// Whether a path is this API's.
 pub fn is_path(path: &str) -> bool {
+    const RESOURCES: [&str; 3] = ["/queries", "/query-templates", "/accelerated-queries"];
     let path = path.strip_prefix(PREFIX).unwrap_or(path);
-    path == "/queries" || path.starts_with("/queries/")
+    RESOURCES
+        .iter()
+        .any(|resource| path.strip_prefix(resource).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// 401, with the gateway's codes: nothing shown, or something void.
@@ -85,6 +98,7 @@ fn flag(arguments: &[(String, String)], name: &str, default: bool) -> Result<boo
     }
 }
 
+/// 404 for a query.
 fn unknown(id: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no query '{id}'"))
 }
@@ -99,7 +113,10 @@ async fn get_one(
     let caller = Caller::of(&headers, &identity)?;
     let with_deleted = !flag(&arguments, "excludeSoftDeleted", true)?;
     let job = app.service().job(&caller.tenant, &id, with_deleted).await?.ok_or_else(|| unknown(&id))?;
-    Ok(answer(&caller, StatusCode::OK, &object::query(&job, &headers::base_url(&headers, &app))))
+    let wait = submit::preferred_wait(&headers);
+    let job = submit::waited(&app, &caller, job, wait).await?;
+    let body = object::query(&job, &headers::base_url(&headers, &app));
+    Ok(submit::with_wait(answer(&caller, StatusCode::OK, &body), wait))
 }
 
 async fn patch_one(

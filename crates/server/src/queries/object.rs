@@ -19,6 +19,9 @@ fn time(micros: i64, digits: chrono::SecondsFormat) -> String {
     chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default().to_rfc3339_opts(digits, true)
 }
 
+/// Members that the 202 of a submission leaves out.
+pub(super) const OPTIONAL: [&str; 2] = ["effectiveSQL", "templateName"];
+
 /// The object of GET and of lists; POST's has the same members.
 pub(super) fn query(job: &Job, base: &str) -> Value {
     let href = format!("{base}{PREFIX}/queries/{}", job.id);
@@ -35,6 +38,15 @@ pub(super) fn query(job: &Job, base: &str) -> Value {
     }
     if let Some(id) = &job.created_dataset {
         links.insert("created_dataset".into(), dataset(id));
+    }
+    if let Some(run) = &job.schedule {
+        let schedule = format!("{base}{PREFIX}/schedules/{}", run.schedule);
+        let href = format!("{schedule}/runs/{}", run.run);
+        links.insert("schedule".into(), json!({"id": run.schedule, "href": schedule, "method": "GET"}));
+        links.insert("schedule_run".into(), json!({"id": run.run, "href": href, "method": "GET"}));
+    }
+    if job.rows_until.is_some() {
+        links.insert("results".into(), json!({"href": format!("{href}/results"), "method": "GET"}));
     }
     let mut object = json!({
         "isInsertInto": job.is_insert,
@@ -55,6 +67,9 @@ pub(super) fn query(job: &Job, base: &str) -> Value {
     let members = object.as_object_mut().expect("made as an object above");
     if let Some(sql) = &job.effective_sql {
         members.insert("effectiveSQL".into(), sql.clone().into());
+    }
+    if let Some(name) = &job.template_name {
+        members.insert("templateName".into(), name.clone().into());
     }
     object
 }

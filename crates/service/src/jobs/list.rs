@@ -1,5 +1,7 @@
 //! Lists of jobs: order, cursor, filters. Source: query-service-api sections 8 and 9.
 
+use std::sync::Arc;
+
 use tidewater_store::{JobOrder, JobPage, JobRecord};
 
 use super::{Body, Job, KIND, Tenant, dataset_id, job_of, now_micros};
@@ -40,27 +42,45 @@ pub struct Filter {
 
 /// One page.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct Page<T> {
     /// Its items, in the order asked for.
-    pub items: Vec<Listed>,
+    pub items: Vec<Listed<T>>,
     /// The first item of the following page.
-    pub next: Option<Listed>,
+    pub next: Option<Listed<T>>,
 }
 
 /// An item and the text form its order value needs.
 #[derive(Clone, Debug)]
-pub struct Listed {
-    /// The job.
-    pub job: Job,
+pub struct Listed<T> {
+    /// The item.
+    pub item: T,
     /// Its order value in microseconds.
     pub order_value: i64,
     /// No other item shares the millisecond: three digits tell it apart.
     pub is_alone: bool,
 }
 
+/// Which records a list shows.
+pub(super) type Keep = Arc<dyn Fn(&JobRecord) -> bool + Send + Sync>;
+
 impl Service {
     /// Lists a tenant's jobs.
-    pub async fn list_jobs(&self, tenant: &Tenant, request: ListRequest) -> Result<Page> {
+    pub async fn list_jobs(&self, tenant: &Tenant, request: ListRequest) -> Result<Page<Job>> {
+        let (filters, exclude) = (request.filters.clone(), request.exclude_soft_deleted);
+        let keep: Keep = Arc::new(move |record| keep(record, &filters, exclude));
+        let now = now_micros();
+        self.list_records(KIND, &tenant.scope(), &request, keep, |record| job_of(record, now)).await
+    }
+
+    /// Lists records of a kind; `make` turns them into items.
+    pub(super) async fn list_records<T>(
+        &self,
+        kind: &str,
+        scope: &str,
+        request: &ListRequest,
+        keep: Keep,
+        make: impl Fn(&JobRecord) -> Result<T>,
+    ) -> Result<Page<T>> {
         let order = if request.by_updated { JobOrder::Updated } else { JobOrder::Created };
         let (mut from, mut to) = (None, None);
         // Going back reads the other way round, from just before `start`.
@@ -73,11 +93,9 @@ impl Service {
                 (false, true) => to = Some(first - 1),
             }
         }
-        let (filters, exclude) = (request.filters.clone(), request.exclude_soft_deleted);
         let page = JobPage { order, descending: reads_down, from, to, limit: request.limit + 1 };
-        let scope = tenant.scope();
-        let mut records =
-            self.store().jobs().list(KIND, &scope, page, move |record| keep(record, &filters, exclude)).await?;
+        let kept = Arc::clone(&keep);
+        let mut records = self.store().jobs().list(kind, scope, page, move |record| kept(record)).await?;
         let mut next = None;
         if request.before_start {
             records.truncate(request.limit);
@@ -85,34 +103,26 @@ impl Service {
             // The page after this one begins at `start` again, whatever is there now.
             if let Some((first, last)) = request.start {
                 let (from, to) = if request.descending { (None, Some(last)) } else { (Some(first), None) };
-                let (filters, exclude) = (request.filters.clone(), request.exclude_soft_deleted);
                 let page = JobPage { order, descending: request.descending, from, to, limit: 1 };
-                let found = self.store().jobs().list(KIND, &scope, page, move |record| keep(record, &filters, exclude));
-                next = found.await?.pop();
+                next = self.store().jobs().list(kind, scope, page, move |record| keep(record)).await?.pop();
             }
         } else if records.len() > request.limit {
             next = records.pop();
         }
-        let mut items = Vec::with_capacity(records.len());
-        for record in records {
-            items.push(self.listed(&scope, record, order).await?);
-        }
-        let next = match next {
-            Some(record) => Some(self.listed(&scope, record, order).await?),
-            None => None,
-        };
-        Ok(Page { items, next })
-    }
-
-    async fn listed(&self, scope: &str, record: JobRecord, order: JobOrder) -> Result<Listed> {
-        let value = match order {
+        let value = |record: &JobRecord| match order {
             JobOrder::Created => record.created,
             JobOrder::Updated => record.updated,
         };
-        let first = value.div_euclid(1000) * 1000;
-        let page = JobPage { order, descending: false, from: Some(first), to: Some(first + 999), limit: 2 };
-        let sharing = self.store().jobs().list(KIND, scope, page, |_| true).await?.len();
-        Ok(Listed { job: job_of(&record, now_micros())?, order_value: value, is_alone: sharing < 2 })
+        let has_next = next.is_some();
+        records.extend(next);
+        let values = records.iter().map(value).collect();
+        let shared = self.store().jobs().shared_milliseconds(kind, scope, order, values).await?;
+        let listed = records.iter().zip(shared).map(|(record, is_shared)| {
+            Ok(Listed { item: make(record)?, order_value: value(record), is_alone: !is_shared })
+        });
+        let mut items = listed.collect::<Result<Vec<_>>>()?;
+        let next = if has_next { items.pop() } else { None };
+        Ok(Page { items, next })
     }
 }
 
@@ -121,39 +131,56 @@ fn keep(record: &JobRecord, filters: &[Filter], exclude_soft_deleted: bool) -> b
     !(exclude_soft_deleted && body.soft_deleted) && filters.iter().all(|filter| holds(filter, record, &body))
 }
 
+impl Filter {
+    fn by(&self, ordering: std::cmp::Ordering) -> bool {
+        match self.op.as_str() {
+            "==" => ordering.is_eq(),
+            "!=" => ordering.is_ne(),
+            ">" => ordering.is_gt(),
+            "<" => ordering.is_lt(),
+            ">=" => ordering.is_ge(),
+            "<=" => ordering.is_le(),
+            _ => false,
+        }
+    }
+
+    /// Whether a text fits.
+    pub(super) fn text(&self, found: &str) -> bool {
+        match self.op.as_str() {
+            "~" => found.contains(&self.value),
+            _ => self.by(found.cmp(&self.value)),
+        }
+    }
+
+    /// Whether a time in microseconds fits; times are compared by milliseconds.
+    pub(super) fn time(&self, micros: i64) -> bool {
+        match self.instant {
+            Some(instant) => self.by(micros.div_euclid(1000).cmp(&instant.div_euclid(1000))),
+            None => millisecond_text(micros).contains(&self.value),
+        }
+    }
+}
+
 fn holds(filter: &Filter, record: &JobRecord, body: &Body) -> bool {
-    use std::cmp::Ordering;
-    let by = |ordering: Ordering| match filter.op.as_str() {
-        "==" => ordering.is_eq(),
-        "!=" => ordering.is_ne(),
-        ">" => ordering.is_gt(),
-        "<" => ordering.is_lt(),
-        ">=" => ordering.is_ge(),
-        "<=" => ordering.is_le(),
-        _ => false,
-    };
-    let text = |found: &str| match filter.op.as_str() {
-        "~" => found.contains(&filter.value),
-        _ => by(found.cmp(&filter.value)),
-    };
-    let time = |micros: i64| match filter.instant {
-        Some(instant) => by(micros.div_euclid(1000).cmp(&instant.div_euclid(1000))),
-        None => millisecond_text(micros).contains(&filter.value),
-    };
+    let text = |found: &str| filter.text(found);
+    let asked = |field: &str| body.request.get(field).and_then(serde_json::Value::as_str).is_some_and(text);
     match filter.field.as_str() {
-        "created" => time(record.created),
-        "updated" => time(record.updated),
+        "created" => filter.time(record.created),
+        "updated" => filter.time(record.updated),
         "state" => text(&record.state),
         "id" => text(&record.id),
         "userId" => text(&body.user),
         "client" => text(&body.client),
         "sql" | "SQL" => text(&body.sql),
+        "templateId" => asked("templateId") || asked("templateID"),
+        "templateName" => body.template_name.as_deref().is_some_and(text),
+        "scheduleId" => body.schedule.as_ref().is_some_and(|run| text(&run.schedule)),
+        "scheduleRunId" => body.schedule.as_ref().is_some_and(|run| text(&run.run)),
         "referenced_datasets" => {
             let ids: Vec<String> =
                 body.references.iter().map(|(database, table)| dataset_id(database, table)).collect();
             filter.value.split("||").any(|wanted| ids.iter().any(|id| id == wanted.trim()))
         }
-        // Fields of templates and schedules, which no record has yet.
         _ => false,
     }
 }

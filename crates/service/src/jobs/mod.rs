@@ -5,21 +5,25 @@
 
 mod list;
 mod parameters;
+mod queue;
+mod results;
 mod runner;
 mod submit;
+mod templates;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidewater_store::JobRecord;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use list::{Filter, ListRequest, Listed, Page};
-pub use submit::{Submission, Target};
+pub use results::{JobRows, KeptRows};
+pub use submit::{DryRun, Idempotency, Source, Submission, Submitted, Target};
+pub use templates::{Template, TemplateText};
+pub use tidewater_store::ResultRows;
 
 use crate::error::{Error, Result};
 use crate::service::Service;
@@ -27,6 +31,8 @@ use crate::service::Service;
 const KIND: &str = "query";
 /// Jobs that run at once; others wait in SUBMITTED.
 const MAX_RUNNING: usize = 8;
+/// Jobs of one tenant that run at once.
+const MAX_RUNNING_EACH: usize = 5;
 /// Jobs that wait or run; beyond it submissions are refused.
 const MAX_WAITING: usize = 10_000;
 
@@ -130,6 +136,21 @@ struct Body {
     references: Vec<(String, String)>,
     created_dataset: Option<(String, String)>,
     soft_deleted: bool,
+    #[serde(default)]
+    kept: Option<KeptRows>,
+    #[serde(default)]
+    template_name: Option<String>,
+    #[serde(default)]
+    schedule: Option<ScheduledRun>,
+}
+
+/// The run of a schedule that a job is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduledRun {
+    /// The schedule's id.
+    pub schedule: String,
+    /// The run's id.
+    pub run: String,
 }
 
 /// A job as fronts show it. Times are microseconds since 1970, unique within the tenant.
@@ -165,6 +186,12 @@ pub struct Job {
     pub referenced_datasets: Vec<String>,
     /// The table a CTAS made.
     pub created_dataset: Option<String>,
+    /// Until when its rows can be read; `None` when there are none or their time is over.
+    pub rows_until: Option<i64>,
+    /// The name of the template that it was made from.
+    pub template_name: Option<String>,
+    /// The run of a schedule that it is.
+    pub schedule: Option<ScheduledRun>,
 }
 
 /// The 24 hexadecimal digits that name a table on this API: stable for a database and table name.
@@ -205,6 +232,9 @@ fn job_of(record: &JobRecord, now_micros: i64) -> Result<Job> {
         effective_sql: body.effective_sql,
         referenced_datasets: body.references.iter().map(|(database, table)| dataset_id(database, table)).collect(),
         created_dataset: body.created_dataset.map(|(database, table)| dataset_id(&database, &table)),
+        rows_until: body.kept.filter(|kept| state == State::Success && kept.until > now_micros).map(|kept| kept.until),
+        template_name: body.template_name,
+        schedule: body.schedule,
     })
 }
 
@@ -226,13 +256,22 @@ pub enum Cancelled {
 
 /// What runs and waits in this process.
 pub(crate) struct Running {
-    tokens: Mutex<HashMap<String, CancellationToken>>,
-    slots: Arc<Semaphore>,
+    live: Mutex<HashMap<String, Live>>,
+    queue: queue::Queue,
+}
+
+/// A job that has not ended.
+#[derive(Clone, Default)]
+struct Live {
+    /// Asks it to end.
+    cancel: CancellationToken,
+    /// Tells that it has, and that its record says so.
+    ended: CancellationToken,
 }
 
 impl Default for Running {
     fn default() -> Self {
-        Self { tokens: Mutex::default(), slots: Arc::new(Semaphore::new(MAX_RUNNING)) }
+        Self { live: Mutex::default(), queue: queue::Queue::new(MAX_RUNNING, MAX_RUNNING_EACH) }
     }
 }
 
@@ -256,14 +295,23 @@ impl Service {
         if body_of(&record)?.0.is_terminal() {
             return Ok(Cancelled::AlreadyEnded);
         }
-        let token = self.inner().jobs.tokens.lock().get(id).cloned();
-        match token {
-            Some(token) => {
-                token.cancel();
+        let live = self.inner().jobs.live.lock().get(id).cloned();
+        match live {
+            Some(live) => {
+                live.cancel.cancel();
                 Ok(Cancelled::Requested)
             }
             // It ended between the two looks.
             None => Ok(Cancelled::AlreadyEnded),
+        }
+    }
+
+    /// Waits until a job has ended, at most so long.
+    pub async fn wait_for_job(&self, id: &str, most: std::time::Duration) {
+        let live = self.inner().jobs.live.lock().get(id).cloned();
+        if let Some(live) = live {
+            // Who asked looks at the record afterwards, whatever happened here.
+            let _ = tokio::time::timeout(most, live.ended.cancelled()).await;
         }
     }
 

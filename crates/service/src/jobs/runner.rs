@@ -4,19 +4,21 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::sqlparser::ast::Statement as Ast;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use tidewater_formats::{Rejects, engine_batch};
 use tidewater_kql::{KqlType, TableSchema};
 use tidewater_plan::CatalogView;
 use tidewater_plan::session::task_context;
 use tidewater_plan::sql::{self, SqlFault, SqlRows, SqlScope, Statement, TableName, fault_of, plan_rows};
 use tidewater_store::{Commit, TableSpec};
-use tokio_util::sync::CancellationToken;
 
-use super::{Body, JobError, KIND, State, Target};
+use super::results::{KeptRows, kept_batch, kept_schema, shown_tables};
+use super::{Body, JobError, KIND, Live, State, Target};
 use crate::context::{Context, DEFAULT_DATABASE};
 use crate::error::{Error, Fault, Result};
 use crate::journal::{Mark, Sort};
@@ -34,13 +36,47 @@ pub(super) struct Run {
     pub(super) id: String,
     pub(super) body: Body,
     pub(super) statement: Statement,
-    pub(super) token: CancellationToken,
+    pub(super) live: Live,
 }
 
 /// What a finished statement did.
+#[derive(Default)]
 struct Done {
     rows: u64,
     created: Option<(String, String)>,
+    kept: Option<KeptRows>,
+}
+
+/// Why a statement did not finish.
+enum Stopped {
+    /// Somebody cancelled it.
+    Cancelled,
+    /// Its time was over.
+    TimedOut(Duration),
+    /// It met a fault.
+    Fault(SqlFault),
+}
+
+impl From<SqlFault> for Stopped {
+    fn from(fault: SqlFault) -> Self {
+        Stopped::Fault(fault)
+    }
+}
+
+impl Stopped {
+    /// The state it ends in, and what `errors` holds then.
+    fn end(self) -> (State, Vec<JobError>) {
+        let (state, fault) = match self {
+            Stopped::Cancelled => return (State::Killed, Vec::new()),
+            Stopped::TimedOut(time) => {
+                let message = format!("the query ran over its limit of {} s", time.as_secs());
+                (State::Timeout, SqlFault::new(sql::LIMIT_EXCEEDED, message))
+            }
+            Stopped::Fault(fault) => (State::Failed, fault),
+        };
+        let error_type = if fault.is_user_error() { "USER_ERROR" } else { "SYSTEM_ERROR" }.to_string();
+        (state, vec![JobError { code: fault.code.to_string(), error_type, message: fault.message }])
+    }
 }
 
 /// Moves a job on, where the states allow it; tells whether it moved.
@@ -71,48 +107,56 @@ pub(super) async fn advance(
     Ok(moved.await?.is_some_and(|(_, moved)| moved))
 }
 
+/// What the names of a statement mean: the tables of one database, or of all with the default one first.
+pub(super) fn scope(service: &Service, database: Option<&str>) -> Result<SqlScope, SqlFault> {
+    let snapshot = service.store().snapshot();
+    if let Some(database) = database
+        && snapshot.database(database).is_none()
+    {
+        return Err(SqlFault::new("3D000", format!("the database '{database}' does not exist")));
+    }
+    let current = database.unwrap_or(DEFAULT_DATABASE);
+    let view = View::new(service, snapshot, current).map_err(|error| system(&error))?;
+    let view: Arc<dyn CatalogView> = Arc::new(view);
+    let mut search = vec![view.current_database().to_string()];
+    if database.is_none() {
+        search.extend(view.database_names().into_iter().filter(|name| name != view.current_database()));
+    }
+    Ok(SqlScope { view, search })
+}
+
 impl Run {
     pub(super) async fn carry_out(self, service: &Service) {
         let outcome = AssertUnwindSafe(self.run(service)).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| {
             tracing::error!(job = self.id, "a job panicked");
-            Err(SqlFault::new(sql::SYSTEM, "an internal error stopped the query"))
+            Err(SqlFault::new(sql::SYSTEM, "an internal error stopped the query").into())
         });
         let stored = match outcome {
             Ok(done) => {
                 advance(service, &self.scope, &self.id, State::Success, move |body, _| {
                     body.row_count = done.rows;
                     body.created_dataset = done.created;
+                    body.kept = done.kept;
                 })
                 .await
             }
-            Err(fault) => {
-                let state = match fault.code {
-                    sql::CANCELLED => State::Killed,
-                    sql::LIMIT_EXCEEDED => State::Timeout,
-                    _ => State::Failed,
-                };
-                let error = JobError {
-                    code: fault.code.to_string(),
-                    error_type: if fault.is_user_error() { "USER_ERROR" } else { "SYSTEM_ERROR" }.to_string(),
-                    message: fault.message,
-                };
-                let errors = if state == State::Killed { Vec::new() } else { vec![error] };
+            Err(stopped) => {
+                let (state, errors) = stopped.end();
                 advance(service, &self.scope, &self.id, state, move |body, _| body.errors = errors).await
             }
         };
         if let Err(error) = stored {
             tracing::error!(job = self.id, %error, "the end of a job could not be stored");
         }
-        service.inner().jobs.tokens.lock().remove(&self.id);
+        service.inner().jobs.live.lock().remove(&self.id);
+        self.live.ended.cancel();
     }
 
-    async fn run(&self, service: &Service) -> Result<Done, SqlFault> {
-        let cancelled = || SqlFault::new(sql::CANCELLED, "the query was cancelled");
-        let slots = Arc::clone(&service.inner().jobs.slots);
+    async fn run(&self, service: &Service) -> Result<Done, Stopped> {
         let _slot = tokio::select! {
-            slot = slots.acquire_owned() => slot.map_err(|_| SqlFault::new(sql::SYSTEM, "the server is stopping"))?,
-            () = self.token.cancelled() => return Err(cancelled()),
+            slot = service.inner().jobs.queue.slot(&self.scope) => slot,
+            () = self.live.cancel.cancelled() => return Err(Stopped::Cancelled),
         };
         advance(service, &self.scope, &self.id, State::InProgress, |body, now| body.started = Some(now))
             .await
@@ -122,11 +166,9 @@ impl Run {
         let text = self.body.effective_sql.as_deref().unwrap_or(&self.body.sql);
         let mark = service.inner().journal.begin(Sort::Query, &context, text);
         let outcome = tokio::select! {
-            outcome = self.statement(service, &context) => outcome,
-            () = self.token.cancelled() => Err(cancelled()),
-            () = tokio::time::sleep_until(context.deadline.into()) => {
-                Err(SqlFault::new(sql::LIMIT_EXCEEDED, format!("the query ran over its limit of {} s", time.as_secs())))
-            }
+            outcome = self.statement(service) => outcome.map_err(Stopped::from),
+            () = self.live.cancel.cancelled() => Err(Stopped::Cancelled),
+            () = tokio::time::sleep_until(context.deadline.into()) => Err(Stopped::TimedOut(time)),
         };
         note(&mark, &outcome);
         outcome
@@ -139,24 +181,12 @@ impl Run {
         context.application = self.body.client.clone();
         context.deadline = Instant::now() + time;
         // `.cancel query` and PATCH end the same token.
-        context.cancel = self.token.clone();
+        context.cancel = self.live.cancel.clone();
         context
     }
 
-    async fn statement(&self, service: &Service, context: &Context) -> Result<Done, SqlFault> {
-        let snapshot = service.store().snapshot();
-        if let Some(database) = &self.body.database
-            && snapshot.database(database).is_none()
-        {
-            return Err(SqlFault::new("3D000", format!("the database '{database}' does not exist")));
-        }
-        let view = View::new(service, snapshot, &context.database).map_err(|error| system(&error))?;
-        let view: Arc<dyn CatalogView> = Arc::new(view);
-        let mut search = vec![view.current_database().to_string()];
-        if self.body.database.is_none() {
-            search.extend(view.database_names().into_iter().filter(|name| name != view.current_database()));
-        }
-        let scope = SqlScope { view, search };
+    async fn statement(&self, service: &Service) -> Result<Done, SqlFault> {
+        let scope = scope(service, self.body.database.as_deref())?;
         let named = |name: &str| TableName { database: None, table: name.to_string() };
         match (&self.statement, &self.body.target) {
             (Statement::Rows(query), Some(Target::Create(name))) => {
@@ -167,16 +197,14 @@ impl Run {
             }
             (Statement::Rows(query), None) => {
                 let rows = self.plan(service, &scope, query).await?;
-                let mut stream = self.stream(service, &rows).await?;
-                let mut count = 0;
-                while let Some(batch) = stream.next().await {
-                    count += batch.map_err(|error| fault_of(&error))?.num_rows() as u64;
-                }
-                Ok(Done { rows: count, created: None })
+                let names = rows.schema.columns.iter().map(|column| column.name.clone());
+                let schema = kept_schema(rows.plan.schema().as_arrow(), names)?;
+                let stream = self.stream(service, &rows).await?;
+                self.keep(service, schema, stream.map(|batch| batch.map_err(|error| fault_of(&error)))).await
             }
             (Statement::ShowTables, _) => {
-                let count: usize = scope.search.iter().map(|database| scope.view.table_names(database).len()).sum();
-                Ok(Done { rows: count as u64, created: None })
+                let batch = shown_tables(scope.view.as_ref(), &scope.search)?;
+                self.keep(service, batch.schema(), futures::stream::iter([Ok(batch)])).await
             }
             (Statement::CreateTableAs { table, if_not_exists, query }, _) => {
                 self.create(service, &scope, table, *if_not_exists, query).await
@@ -186,6 +214,32 @@ impl Run {
             }
             (Statement::DropTable { table, if_exists }, _) => drop_table(service, &scope, table, *if_exists).await,
         }
+    }
+
+    /// Writes the rows that a statement returns to where they can be read.
+    async fn keep(
+        &self,
+        service: &Service,
+        schema: SchemaRef,
+        batches: impl Stream<Item = Result<RecordBatch, SqlFault>>,
+    ) -> Result<Done, SqlFault> {
+        let kept = KeptRows::new(&self.id, service.rows_until());
+        let results = service.store().results();
+        let stored = |error: tidewater_store::Error| match error.kind() {
+            tidewater_store::ErrorKind::Limit => SqlFault::new(sql::LIMIT_EXCEEDED, error.to_string()),
+            _ => of_service(&error.into()),
+        };
+        let mut writer =
+            results.create_rows(kept.name(), Arc::clone(&schema), service.result_limits()).map_err(stored)?;
+        let mut count = 0;
+        let mut batches = std::pin::pin!(batches);
+        while let Some(batch) = batches.next().await {
+            let batch = kept_batch(&batch?, &schema)?;
+            count += batch.num_rows() as u64;
+            writer.write(batch).await.map_err(stored)?;
+        }
+        writer.finish().await.map_err(stored)?;
+        Ok(Done { rows: count, kept: Some(kept), ..Done::default() })
     }
 
     async fn plan(&self, service: &Service, scope: &SqlScope, query: &Ast) -> Result<SqlRows, SqlFault> {
@@ -221,7 +275,7 @@ impl Run {
         let qualified = TableName { database: Some(database.clone()), table: name.table.clone() };
         if scope.table(&qualified).is_some() {
             return match if_not_exists {
-                true => Ok(Done { rows: 0, created: None }),
+                true => Ok(Done::default()),
                 false => Err(SqlFault::new(sql::TABLE_EXISTS, format!("the table '{}' exists already", name.table))),
             };
         }
@@ -235,7 +289,7 @@ impl Run {
         let (staged, count) = self.write(service, &rows, &rows.schema, writer, None).await?;
         let commit = Commit::new().create(new_table).add_all(staged, &[]);
         service.store().commit(commit).await.map_err(|error| of_service(&error.into()))?;
-        Ok(Done { rows: count, created: Some((database, name.table.clone())) })
+        Ok(Done { rows: count, created: Some((database, name.table.clone())), ..Done::default() })
     }
 
     async fn insert(
@@ -256,7 +310,7 @@ impl Run {
         let writer = service.store().writer_task(&table.target());
         let (staged, count) = self.write(service, &rows, &given, writer, Some((&handle.schema, &positions))).await?;
         service.store().commit(Commit::new().add_all(staged, &[])).await.map_err(|error| of_service(&error.into()))?;
-        Ok(Done { rows: count, created: None })
+        Ok(Done { rows: count, ..Done::default() })
     }
 
     /// Streams a query's rows into a writer. `spread` puts the columns at their places in a wider table.
@@ -290,11 +344,12 @@ impl Run {
     }
 }
 
-fn note(mark: &Arc<Mark>, outcome: &Result<Done, SqlFault>) {
+fn note(mark: &Arc<Mark>, outcome: &Result<Done, Stopped>) {
     match outcome {
         Ok(_) => {}
-        Err(fault) if fault.code == sql::CANCELLED => mark.fail(&Error::cancelled(None)),
-        Err(fault) => mark.fail(&Error::bad_request(fault.message.clone())),
+        Err(Stopped::Cancelled) => mark.fail(&Error::cancelled(None)),
+        Err(Stopped::TimedOut(_)) => mark.fail(&Error::timeout()),
+        Err(Stopped::Fault(fault)) => mark.fail(&Error::bad_request(fault.message.clone())),
     }
 }
 
@@ -325,7 +380,7 @@ fn target_database(scope: &SqlScope, name: &TableName) -> Result<String, SqlFaul
 }
 
 async fn drop_table(service: &Service, scope: &SqlScope, name: &TableName, if_exists: bool) -> Result<Done, SqlFault> {
-    let done = Done { rows: 0, created: None };
+    let done = Done::default();
     let handle = match scope.table(name) {
         Some(handle) => handle,
         None if if_exists => return Ok(done),
@@ -373,15 +428,15 @@ fn insert_positions(table: &TableSchema, columns: &[String], query: &TableSchema
 }
 
 fn spread_columns(
-    batch: &arrow::array::RecordBatch,
+    batch: &RecordBatch,
     schema: &TableSchema,
     positions: &[usize],
-) -> Result<arrow::array::RecordBatch, DataFusionError> {
+) -> Result<RecordBatch, DataFusionError> {
     let columns = schema.columns.iter().enumerate().map(|(at, column)| {
         match positions.iter().position(|position| *position == at) {
             Some(given) => Arc::clone(batch.column(given)),
             None => arrow::array::new_null_array(&column.ty.arrow(), batch.num_rows()),
         }
     });
-    Ok(arrow::array::RecordBatch::try_new(schema.arrow(), columns.collect())?)
+    Ok(RecordBatch::try_new(schema.arrow(), columns.collect())?)
 }

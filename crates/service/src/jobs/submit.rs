@@ -1,11 +1,11 @@
 //! Submission: everything that can be refused without the catalog is refused before a record exists.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use tidewater_plan::sql::{Statement, parse_statement};
-use tokio_util::sync::CancellationToken;
+use serde_json::{Map, Value, json};
+use tidewater_plan::sql::{Statement, parse_statement, plan_rows};
 
-use super::{Body, Job, KIND, MAX_WAITING, State, Tenant, job_of, parameters, runner};
+use super::results::kept_schema;
+use super::{Body, Job, KIND, Live, MAX_WAITING, ScheduledRun, State, Tenant, job_of, parameters, runner};
 use crate::error::{Error, Fault, Result};
 use crate::service::Service;
 
@@ -18,14 +18,23 @@ pub enum Target {
     Insert(String),
 }
 
+/// Where the statement comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// It was sent.
+    Sql(String),
+    /// It is a template's, by its id.
+    Template(String),
+}
+
 /// What a front submits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Submission {
     /// The fields that the caller gave.
     pub request: Value,
-    /// The statement as sent.
-    pub sql: String,
-    /// Values for its placeholders; `None` leaves `$` alone.
+    /// The statement.
+    pub source: Source,
+    /// Values for its placeholders; `None` leaves `$` alone in a statement that was sent.
     pub parameters: Option<Map<String, Value>>,
     /// The database; `None` is all of them.
     pub database: Option<String>,
@@ -35,28 +44,185 @@ pub struct Submission {
     pub client: String,
     /// Who.
     pub user: String,
+    /// The run of a schedule that this is.
+    pub schedule: Option<ScheduledRun>,
+    /// A statement that writes is refused.
+    pub reads_only: bool,
 }
+
+/// What makes a repeated submission the same one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The caller's key.
+    pub key: String,
+    /// Stands for the body: the same key with another one is a mistake.
+    pub fingerprint: String,
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug)]
+pub enum Submitted {
+    /// A new job.
+    New(Job),
+    /// The job that the same key and body made before.
+    Again(Job),
+    /// The key was used with another body, or its first use is still under way.
+    Conflict(&'static str),
+}
+
+/// What a statement would do; nothing is recorded.
+#[derive(Clone, Debug)]
+pub struct DryRun {
+    /// The statement with its parameters.
+    pub sql: String,
+    /// Names and types of the columns, if it returns or writes rows.
+    pub columns: Vec<(String, arrow::datatypes::DataType)>,
+    /// The tables it reads, as database and name, with rows and bytes at rest where these are known.
+    pub reads: Vec<(String, String, Option<(u64, u64)>)>,
+    /// The engine's plan as text, if there is one.
+    pub plan: Option<String>,
+}
+
+/// A statement ready to run.
+struct Prepared {
+    statement: Statement,
+    sql: String,
+    effective: String,
+    template_name: Option<String>,
+}
+
+pub(super) const KEY_KIND: &str = "idempotency";
+/// How long a key is remembered.
+pub(super) const KEY_LIFE_MICROS: i64 = 24 * 3_600_000_000;
+/// How long the first use of a key may take until its job is stored.
+const KEY_PENDING_MICROS: i64 = 10_000_000;
 
 impl Service {
     /// Stores a job and starts it; the answer is the job in SUBMITTED.
     ///
-    /// *Errors*: a statement that does not parse, a placeholder without value, a full queue. Nothing is recorded then.
+    /// *Errors*: a statement that does not parse, a placeholder without value, an unknown template, a full queue.
+    /// Nothing is recorded then.
     pub async fn submit_job(&self, tenant: &Tenant, submission: Submission) -> Result<Job> {
-        if self.is_stopping() {
-            return Err(Error::new(Fault::Stopping, "the server is stopping"));
+        let id = uuid::Uuid::new_v4().to_string();
+        self.submit_as(tenant, submission, id).await
+    }
+
+    /// Like [`Service::submit_job`], but once only for each key.
+    pub async fn submit_job_once(
+        &self,
+        tenant: &Tenant,
+        submission: Submission,
+        idempotency: Idempotency,
+    ) -> Result<Submitted> {
+        let scope = tenant.scope();
+        let jobs = self.store().jobs();
+        // What cannot be submitted leaves no key behind.
+        self.prepare(tenant, &submission).await?;
+        loop {
+            let id = uuid::Uuid::new_v4().to_string();
+            let value = json!({"fingerprint": idempotency.fingerprint, "job": id});
+            match jobs.insert(KEY_KIND, &scope, &idempotency.key, |_| (String::new(), value)).await {
+                Ok(_) => {
+                    let submitted = self.submit_as(tenant, submission, id).await;
+                    if submitted.is_err() {
+                        jobs.remove(KEY_KIND, &scope, &idempotency.key).await?;
+                    }
+                    return submitted.map(Submitted::New);
+                }
+                Err(tidewater_store::Error::Exists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let Some(known) = jobs.get(KEY_KIND, &scope, &idempotency.key).await? else { continue };
+            let age = super::now_micros() - known.created;
+            let job = known.value["job"].as_str().unwrap_or_default();
+            let job = self.job(tenant, job, true).await?;
+            if age >= KEY_LIFE_MICROS || job.is_none() && age >= KEY_PENDING_MICROS {
+                jobs.remove(KEY_KIND, &scope, &idempotency.key).await?;
+                continue;
+            }
+            return Ok(match job {
+                _ if known.value["fingerprint"] != idempotency.fingerprint.as_str() => {
+                    Submitted::Conflict("the Idempotency-Key was used with another body")
+                }
+                Some(job) => Submitted::Again(job),
+                None => Submitted::Conflict("the first request with this Idempotency-Key is still under way"),
+            });
         }
-        let effective = match &submission.parameters {
-            Some(parameters) => parameters::substitute(&submission.sql, parameters)?,
-            None => submission.sql.clone(),
+    }
+
+    /// Plans a submission without running or recording it.
+    pub async fn dry_run(&self, tenant: &Tenant, submission: &Submission) -> Result<DryRun> {
+        let prepared = self.prepare(tenant, submission).await?;
+        let mut dry = DryRun { sql: prepared.effective, columns: Vec::new(), reads: Vec::new(), plan: None };
+        let query = match &prepared.statement {
+            Statement::Rows(query) | Statement::CreateTableAs { query, .. } | Statement::InsertInto { query, .. } => {
+                query
+            }
+            Statement::ShowTables | Statement::DropTable { .. } => return Ok(dry),
+        };
+        let refused = |fault: tidewater_plan::sql::SqlFault| Error::bad_request(fault.message);
+        let scope = runner::scope(self, submission.database.as_deref()).map_err(refused)?;
+        let rows = plan_rows(query, &scope, self.sql_session()).await.map_err(refused)?;
+        let names = rows.schema.columns.iter().map(|column| column.name.clone());
+        let schema = kept_schema(rows.plan.schema().as_arrow(), names).map_err(refused)?;
+        dry.columns = schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect();
+        let snapshot = self.store().snapshot();
+        let sized = |(database, name): (String, String)| {
+            let table = snapshot.table(&database, &name);
+            let size = table.map(|table| (table.row_count(), table.byte_size()));
+            (database, name, size)
+        };
+        dry.reads = rows.reads.into_iter().map(sized).collect();
+        let optimized = self.sql_session().state().optimize(&rows.plan).map_err(Error::from)?;
+        dry.plan = Some(optimized.display_indent().to_string());
+        Ok(dry)
+    }
+
+    /// Reads a submission's statement.
+    async fn prepare(&self, tenant: &Tenant, submission: &Submission) -> Result<Prepared> {
+        let (sql, defaults, template_name) = match &submission.source {
+            Source::Sql(sql) => (sql.clone(), None, None),
+            Source::Template(id) => {
+                let template = self.template(tenant, id).await?;
+                let template =
+                    template.ok_or_else(|| Error::bad_request(format!("there is no query template '{id}'")))?;
+                (template.text.sql, Some(template.text.parameters), Some(template.text.name))
+            }
+        };
+        let parameters = match (defaults, &submission.parameters) {
+            (None, given) => given.clone(),
+            (Some(defaults), given) => {
+                let mut all: Map<String, Value> = Map::new();
+                // Names come with and without their sign; the query's own value counts.
+                for (name, value) in defaults.into_iter().chain(given.clone().unwrap_or_default()) {
+                    all.insert(name.trim_start_matches('$').to_string(), value);
+                }
+                Some(all)
+            }
+        };
+        let effective = match &parameters {
+            Some(parameters) => parameters::substitute(&sql, parameters)?,
+            None => sql.clone(),
         };
         let statement = parse_statement(&effective).map_err(|fault| Error::bad_request(fault.message))?;
         if submission.target.is_some() && !matches!(statement, Statement::Rows(_)) {
             return Err(Error::bad_request("ctasParameters and insertIntoParameters need a SELECT statement"));
         }
-        let effective_sql = (effective != submission.sql).then(|| effective.clone());
+        if submission.reads_only && !matches!(statement, Statement::Rows(_) | Statement::ShowTables) {
+            return Err(Error::bad_request("a statement that writes is not taken here; submit it under /queries"));
+        }
+        Ok(Prepared { statement, sql, effective, template_name })
+    }
+
+    async fn submit_as(&self, tenant: &Tenant, submission: Submission, id: String) -> Result<Job> {
+        if self.is_stopping() {
+            return Err(Error::new(Fault::Stopping, "the server is stopping"));
+        }
+        let Prepared { statement, sql, effective, template_name } = self.prepare(tenant, &submission).await?;
+        let effective_sql = (effective != sql).then_some(effective);
         let body = Body {
             request: submission.request,
-            sql: submission.sql,
+            sql,
             effective_sql,
             database: submission.database,
             is_ctas: statement.is_ctas() || matches!(submission.target, Some(Target::Create(_))),
@@ -70,15 +236,17 @@ impl Service {
             references: Vec::new(),
             created_dataset: None,
             soft_deleted: false,
+            kept: None,
+            template_name,
+            schedule: submission.schedule,
         };
-        let id = uuid::Uuid::new_v4().to_string();
-        let token = CancellationToken::new();
+        let live = Live::default();
         {
-            let mut tokens = self.inner().jobs.tokens.lock();
-            if tokens.len() >= MAX_WAITING {
+            let mut all = self.inner().jobs.live.lock();
+            if all.len() >= MAX_WAITING {
                 return Err(Error::new(Fault::Throttled, format!("{MAX_WAITING} queries are waiting already")));
             }
-            tokens.insert(id.clone(), token.clone());
+            all.insert(id.clone(), live.clone());
         }
         let value = serde_json::to_value(&body).map_err(|error| Error::internal(error.to_string()))?;
         let scope = tenant.scope();
@@ -86,12 +254,12 @@ impl Service {
         let record = match stored.await {
             Ok(record) => record,
             Err(error) => {
-                self.inner().jobs.tokens.lock().remove(&id);
+                self.inner().jobs.live.lock().remove(&id);
                 return Err(error.into());
             }
         };
         let job = job_of(&record, record.created)?;
-        let run = runner::Run { scope: record.scope, id, body, statement, token };
+        let run = runner::Run { scope: record.scope, id, body, statement, live };
         let service = self.clone();
         self.spawn(async move { run.carry_out(&service).await });
         Ok(job)

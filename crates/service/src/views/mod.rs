@@ -89,8 +89,9 @@ pub(crate) fn pending<'a>(
 }
 
 impl Service {
-    /// Work that nobody asks for, every few seconds: views that have fallen behind, stored results that have expired.
+    /// Work that nobody asks for, every few seconds: views that have fallen behind, results that have expired.
     pub(crate) async fn upkeep(&self) {
+        self.sweep_job_rows().await;
         let snapshot = self.store().snapshot();
         let now = now_ticks();
         for database in snapshot.databases() {
