@@ -8,6 +8,7 @@ use crate::span::Span;
 
 pub use crate::entity_command::*;
 pub use crate::policy_command::*;
+pub use crate::running_command::*;
 
 /// A management command.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +112,8 @@ pub enum Command {
     Entity(Box<EntityCommand>),
     /// `.show | .alter | .alter-merge | .delete ENTITY policy KIND`.
     Policy(Box<PolicyCommand>),
+    /// Journals, operations, workload groups, capacity.
+    Running(Box<RunningCommand>),
     /// `.show principal roles`.
     ShowPrincipalRoles,
 

@@ -12,6 +12,7 @@ pub mod lexer;
 pub mod parser;
 pub mod policy_command;
 pub mod printer;
+pub mod running_command;
 pub mod span;
 pub mod stack;
 pub mod types;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::identity::Identity;
+use crate::usage::Usage;
 
 /// The longest time a request may ask for.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -67,6 +68,8 @@ pub struct Context {
     pub parameters: HashMap<String, Value>,
     /// Whether the request may only read.
     pub readonly: bool,
+    /// What the request has used so far.
+    pub usage: Usage,
 }
 
 impl Context {
@@ -89,6 +92,7 @@ impl Context {
             options: RequestOptions::default(),
             parameters: HashMap::new(),
             readonly: false,
+            usage: Usage::default(),
         }
     }
 

@@ -67,7 +67,7 @@ pub(crate) async fn write(
     preview: usize,
 ) -> Result<Kept> {
     let (rows, result) = service.plain_rows(context, running.result).await?;
-    let mut rows = bounded(rows, Bounds::NONE, context.deadline, context.cancel.clone(), ());
+    let mut rows = bounded(rows, Bounds::NONE, context.deadline, context.cancel.clone(), &context.usage, ());
     let mut writer = service.store().writer_task(target);
     let mut kept = Kept { schema: result.schema, staged: Vec::new(), rows: 0, preview: Vec::new() };
     while let Some(batch) = rows.next().await {

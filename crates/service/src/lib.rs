@@ -25,6 +25,7 @@ mod samples;
 mod service;
 mod stored;
 mod table;
+mod usage;
 mod view;
 mod views;
 
@@ -36,3 +37,4 @@ pub use ingest::{IngestAnswer, IngestRequest};
 pub use samples::SAMPLES_DATABASE;
 pub use service::{Service, ServiceOptions};
 pub use tidewater_kql::parser::is_command;
+pub use usage::{Consumption, TableSize, Usage};

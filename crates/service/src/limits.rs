@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, RequestOptions};
 use crate::error::{Error, Fault, Result};
+use crate::usage::Usage;
 
 /// Rows of a result unless the request says otherwise.
 pub const MAX_ROWS: u64 = 500_000;
@@ -111,10 +112,22 @@ pub fn bounded(
     bounds: Bounds,
     deadline: Instant,
     cancel: CancellationToken,
+    usage: &Usage,
     keep: impl Send + 'static,
 ) -> BoxStream<'static, Result<RecordBatch>> {
-    let state =
-        State { rows, bounds, deadline, cancel, sent_rows: 0, sent_bytes: 0, done: false, pending: None, _keep: keep };
+    let account = (usage.clone(), usage.open_table());
+    let state = State {
+        rows,
+        bounds,
+        deadline,
+        cancel,
+        account,
+        sent_rows: 0,
+        sent_bytes: 0,
+        done: false,
+        pending: None,
+        _keep: keep,
+    };
     futures::stream::unfold(state, |mut state| async move {
         let item = state.next().await?;
         Some((item, state))
@@ -127,6 +140,8 @@ struct State<K> {
     bounds: Bounds,
     deadline: Instant,
     cancel: CancellationToken,
+    /// The request's account and the place of this result in it.
+    account: (Usage, usize),
     sent_rows: u64,
     sent_bytes: u64,
     done: bool,
@@ -191,22 +206,23 @@ impl<K> State<K> {
             self.pending = Some(Error::result_too_large(&format!("{limit} records")));
         }
         let mut batch = batch.slice(0, rows as usize);
+        let mut size = data_bytes(&batch);
         if let Some(limit) = self.bounds.bytes {
-            let room = limit - self.sent_bytes;
-            let size = data_bytes(&batch);
+            let room = limit.saturating_sub(self.sent_bytes);
             if size > room {
                 let fitting = fitting_rows(&batch, room);
                 batch = batch.slice(0, fitting);
+                size = data_bytes(&batch);
                 self.pending = Some(Error::result_too_large(&format!("{limit} bytes")));
-                self.sent_bytes = limit;
-            } else {
-                self.sent_bytes += size;
             }
         }
         if self.pending.is_some() {
             self.done = true;
         }
         self.sent_rows += batch.num_rows() as u64;
+        self.sent_bytes += size;
+        let (usage, at) = &self.account;
+        usage.grow_table(*at, batch.num_rows() as u64, size);
         batch
     }
 }
@@ -259,7 +275,7 @@ mod tests {
     async fn run(bounds: Bounds, batches: Vec<RecordBatch>) -> (usize, Option<String>) {
         let rows = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
         let deadline = Instant::now() + Duration::from_secs(60);
-        let mut stream = bounded(rows, bounds, deadline, CancellationToken::new(), ());
+        let mut stream = bounded(rows, bounds, deadline, CancellationToken::new(), &Usage::default(), ());
         let mut count = 0;
         while let Some(item) = stream.next().await {
             match item {
@@ -297,12 +313,14 @@ mod tests {
     async fn cancellation_and_deadline_end_a_stream_that_never_yields_rows() {
         let token = CancellationToken::new();
         let far = Instant::now() + Duration::from_secs(60);
-        let mut stream = bounded(futures::stream::pending().boxed(), Bounds::NONE, far, token.clone(), ());
+        let mut stream =
+            bounded(futures::stream::pending().boxed(), Bounds::NONE, far, token.clone(), &Usage::default(), ());
         token.cancel();
         assert!(matches!(stream.next().await, Some(Err(error)) if error.code() == "QueryCancelled"));
         assert!(stream.next().await.is_none());
         let near = Instant::now() + Duration::from_millis(20);
-        let mut stream = bounded(futures::stream::pending().boxed(), Bounds::NONE, near, CancellationToken::new(), ());
+        let token = CancellationToken::new();
+        let mut stream = bounded(futures::stream::pending().boxed(), Bounds::NONE, near, token, &Usage::default(), ());
         assert!(matches!(stream.next().await, Some(Err(error)) if error.code() == "Timeout"));
     }
 

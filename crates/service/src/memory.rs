@@ -1,63 +1,56 @@
-//! The memory that one query may hold, where it asks for less than its share.
+//! The memory of one query: counted, and bounded where the request asks for less than its share.
 //! Source: query-limits page, limits on memory per operator and per node.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnv;
 
-use crate::context::RequestOptions;
+use crate::usage::Usage;
 
 /// How clients know that one operator grew too large.
 pub const RUNAWAY: &str = "E_RUNAWAY_QUERY";
 
+/// The bounds of a query's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryBounds {
+    /// Bytes of the whole query.
+    pub query: Option<usize>,
+    /// Bytes of one operator in one partition.
+    pub operator: Option<usize>,
+}
+
 /// A pool over the one that all queries share.
 #[derive(Debug)]
-struct Limited {
+struct QueryPool {
     inner: Arc<dyn MemoryPool>,
-    /// Bytes of the whole query.
+    usage: Usage,
     query: usize,
-    /// Bytes of one operator in one partition.
     operator: usize,
-    held: AtomicUsize,
 }
 
-/// The runtime of a query under the limits that its request and its text set; the lower of two counts.
-pub fn limited(
-    runtime: &Arc<RuntimeEnv>,
-    request: &RequestOptions,
-    script: &RequestOptions,
-) -> Result<Arc<RuntimeEnv>> {
-    let lower = |name: &str| {
-        let values = [request.long(name).ok().flatten(), script.long(name).ok().flatten()];
-        values.into_iter().flatten().filter(|bytes| *bytes > 0).min().map(|bytes| bytes as usize)
-    };
-    let query = lower("max_memory_consumption_per_query_per_node");
-    let operator = lower("maxmemoryconsumptionperiterator");
-    if query.is_none() && operator.is_none() {
-        return Ok(Arc::clone(runtime));
-    }
-    let pool = Limited {
+/// The runtime of a query: the shared one with a pool that counts for this query alone.
+pub fn for_query(runtime: &Arc<RuntimeEnv>, usage: &Usage, bounds: MemoryBounds) -> Arc<RuntimeEnv> {
+    let pool = QueryPool {
         inner: Arc::clone(&runtime.memory_pool),
-        query: query.unwrap_or(usize::MAX),
-        operator: operator.unwrap_or(usize::MAX),
-        held: AtomicUsize::new(0),
+        usage: usage.clone(),
+        query: bounds.query.unwrap_or(usize::MAX),
+        operator: bounds.operator.unwrap_or(usize::MAX),
     };
-    RuntimeEnvBuilder::from_runtime_env(runtime).with_memory_pool(Arc::new(pool)).build_arc()
+    Arc::new(RuntimeEnv { memory_pool: Arc::new(pool), ..RuntimeEnv::clone(runtime) })
 }
 
-impl fmt::Display for Limited {
+impl fmt::Display for QueryPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} bytes, over {}", self.name(), self.query, self.inner)
     }
 }
 
-impl MemoryPool for Limited {
+impl MemoryPool for QueryPool {
     fn name(&self) -> &str {
-        "limits of a query"
+        "memory of a query"
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
@@ -69,12 +62,12 @@ impl MemoryPool for Limited {
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.held.fetch_add(additional, Ordering::Relaxed);
+        self.usage.take_memory(additional);
         self.inner.grow(reservation, additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.held.fetch_sub(shrink, Ordering::Relaxed);
+        self.usage.give_memory(shrink);
         self.inner.shrink(reservation, shrink);
     }
 
@@ -87,21 +80,18 @@ impl MemoryPool for Limited {
                 self.operator
             )));
         }
-        // Added first, so that partitions that grow at the same time cannot pass the limit together.
-        let held = self.held.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);
-        let grown = if held > self.query {
-            Err(DataFusionError::ResourcesExhausted(format!("the query may hold {} bytes", self.query)))
-        } else {
-            self.inner.try_grow(reservation, additional)
-        };
-        if grown.is_err() {
-            self.held.fetch_sub(additional, Ordering::Relaxed);
+        // Asked before it is counted, so that what is refused is no peak; partitions that grow at the same moment can pass
+        // the query's own bound by what one of them asks for.
+        if self.usage.held_bytes().saturating_add(additional) > self.query {
+            return Err(DataFusionError::ResourcesExhausted(format!("the query may hold {} bytes", self.query)));
         }
-        grown
+        self.inner.try_grow(reservation, additional)?;
+        self.usage.take_memory(additional);
+        Ok(())
     }
 
     fn reserved(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.usage.held_bytes()
     }
 
     fn memory_limit(&self) -> MemoryLimit {

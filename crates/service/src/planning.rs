@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::query::{of_plan, plan_context};
 use crate::service::Service;
+use crate::usage::Phase;
 use crate::view::View;
 
 /// Ends a task that nobody waits for.
@@ -62,7 +63,7 @@ impl Service {
         context: &Context,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T> {
-        let mut task = Abandoned(self.spawn(work));
+        let mut task = Abandoned(self.spawn(context.usage.future(Phase::Planning, Box::pin(work))));
         tokio::select! {
             // A plan that comes too late is no plan, also where nobody looked at the clock in between.
             biased;

@@ -18,7 +18,7 @@ use crate::context::{Context, RequestOptions};
 use crate::error::{Error, Fault, Result};
 use crate::journal::{Mark, Sort};
 use crate::limits::{Bounds, Permit, bounded};
-use crate::memory;
+use crate::memory::{self, MemoryBounds};
 use crate::service::Service;
 use crate::table::{Columns, TableBuilder};
 use crate::view::View;
@@ -86,9 +86,12 @@ impl Service {
         let script = RequestOptions::new(planned.options);
         let options = merged(&context.options, &script);
         if options.flag("validatepermissions") {
-            return Ok(QueryAnswer { results: vec![permitted()?], options });
+            let (table, rows) = (permitted()?, context.usage.open_table());
+            context.usage.grow_table(rows, 1, 2);
+            return Ok(QueryAnswer { results: vec![table], options });
         }
-        let runtime = memory::limited(&self.inner().runtime_env, &context.options, &script)?;
+        let bounds = memory_bounds(&context.options, &script);
+        let runtime = memory::for_query(&self.inner().runtime_env, &context.usage, bounds);
         let session = self.session_for(&options)?;
         let mut results = Vec::with_capacity(planned.results.len());
         for result in planned.results {
@@ -96,6 +99,8 @@ impl Service {
             let script = RequestOptions::new(result.options.iter().map(|(name, value)| (name.clone(), value.clone())));
             let bounds = Bounds::of(&context.options, &script)?;
             if merged(&context.options, &script).flag("query_results_apply_getschema") {
+                let at = context.usage.open_table();
+                context.usage.grow_table(at, result.schema.columns.len() as u64, 0);
                 results.push(schema_of(&result.schema)?);
                 continue;
             }
@@ -110,7 +115,7 @@ impl Service {
                 }
             };
             let keep = (Arc::clone(&permit), mark);
-            let rows = bounded(rows, bounds, context.deadline, context.cancel.clone(), keep);
+            let rows = bounded(rows, bounds, context.deadline, context.cancel.clone(), &context.usage, keep);
             results.push(ResultTable {
                 name: result.name.unwrap_or_else(|| "PrimaryResult".to_string()),
                 schema: result.schema,
@@ -149,7 +154,7 @@ impl Service {
         let guarded = AssertUnwindSafe(started.try_flatten()).catch_unwind();
         let rows =
             guarded.map(|item| item.unwrap_or_else(|_| Err(Error::internal("an operator of the query panicked"))));
-        Ok((rows.boxed(), result))
+        Ok((context.usage.stream(rows.boxed()).boxed(), result))
     }
 
     /// The session that a query's options ask for: the shared one, or one with fewer threads.
@@ -158,6 +163,18 @@ impl Service {
         let Some(percent) = options.long("query_fanout_threads_percent")? else { return Ok(shared.clone()) };
         let threads = shared.copied_config().target_partitions() as i64;
         Ok(with_partitions(shared, (threads * percent.clamp(1, 100) / 100).max(1) as usize))
+    }
+}
+
+/// The memory that request and script allow; the lower of two counts.
+fn memory_bounds(request: &RequestOptions, script: &RequestOptions) -> MemoryBounds {
+    let lower = |name: &str| {
+        let values = [request.long(name).ok().flatten(), script.long(name).ok().flatten()];
+        values.into_iter().flatten().filter(|bytes| *bytes > 0).min().map(|bytes| bytes as usize)
+    };
+    MemoryBounds {
+        query: lower("max_memory_consumption_per_query_per_node"),
+        operator: lower("maxmemoryconsumptionperiterator"),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::external::location::Policy;
 use crate::journal::Journal;
 use crate::limits::Admission;
 use crate::maintenance::Maintenance;
+use crate::usage;
 
 /// How a service works; zeros choose by the machine.
 #[derive(Clone, Debug, Default)]
@@ -117,12 +118,14 @@ impl Service {
         let policy = Policy::new(options.external_directories.clone(), &options.external_urls)?;
         let external = Arc::new(External::new(policy, store.root().join("tmp")));
         let admission = Admission::new(if options.max_concurrent == 0 { cores * 10 } else { options.max_concurrent });
+        let journal = Journal::new(store.log().clone());
+        usage::follow_tasks();
         let inner = Inner {
             store,
             options,
             session,
             runtime_env,
-            journal: Journal::default(),
+            journal,
             admission,
             maintenance: Maintenance::default(),
             jobs: crate::jobs::Running::default(),

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, FixedSizeBinaryBuilder, Float64Array, Int32Array, Int64Array, RecordBatch,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryBuilder, Float64Array, Int32Array, Int64Array, RecordBatch,
     StringViewBuilder,
 };
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use serde::{Deserialize, Serialize};
 use tidewater_kql::{Column, KqlType, TableSchema};
 use uuid::Uuid;
 
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
+use crate::journal::Outcome;
 
 /// A cell.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Cell {
     /// Any type's null.
     Null,
@@ -111,6 +114,16 @@ impl TableBuilder {
         Ok(ResultTable::of_batch("PrimaryResult", schema, batch))
     }
 
+    /// A table that was kept as an operation's result.
+    pub fn of_outcome(outcome: Outcome) -> Result<TableBuilder> {
+        let column = |(name, ty): (String, String)| {
+            let ty = KqlType::parse(&ty).ok_or_else(|| Error::internal(format!("a kept result has a type '{ty}'")))?;
+            Ok(Column::new(name, ty))
+        };
+        let columns = outcome.columns.into_iter().map(column).collect::<Result<Vec<Column>>>()?;
+        Ok(TableBuilder { schema: TableSchema::new(columns), rows: outcome.rows })
+    }
+
     /// The table as one batch.
     pub fn into_batch(self) -> Result<(TableSchema, RecordBatch)> {
         let arrays = self.schema.columns.iter().enumerate().map(|(at, column)| array(column.ty, &self.rows, at));
@@ -119,6 +132,41 @@ impl TableBuilder {
         let batch = RecordBatch::try_new_with_options(self.schema.arrow(), arrays, &options)
             .map_err(|error| Error::internal(error.to_string()))?;
         Ok((self.schema, batch))
+    }
+}
+
+impl Outcome {
+    /// An answer as what is kept of it: its first rows.
+    pub(crate) async fn of(table: ResultTable) -> Result<Outcome> {
+        let named = |column: &Column| (column.name.clone(), column.ty.name().to_string());
+        let columns = table.schema.columns.iter().map(named).collect();
+        let types: Vec<KqlType> = table.schema.columns.iter().map(|column| column.ty).collect();
+        let mut rows = Vec::new();
+        for batch in table.collect().await? {
+            for row in 0..batch.num_rows() {
+                let cells = batch.columns().iter().zip(&types);
+                rows.push(cells.map(|(array, ty)| cell(array, *ty, row)).collect());
+            }
+        }
+        Ok(Outcome { columns, rows })
+    }
+}
+
+fn cell(array: &ArrayRef, ty: KqlType, row: usize) -> Cell {
+    if array.is_null(row) {
+        return if ty == KqlType::String { Cell::Text(String::new()) } else { Cell::Null };
+    }
+    match ty {
+        KqlType::Bool => Cell::Bool(array.as_boolean().value(row)),
+        KqlType::Int => Cell::Number(i64::from(array.as_primitive::<Int32Type>().value(row))),
+        KqlType::Long | KqlType::DateTime | KqlType::TimeSpan => {
+            Cell::Number(array.as_primitive::<Int64Type>().value(row))
+        }
+        KqlType::Real => Cell::Real(array.as_primitive::<Float64Type>().value(row)),
+        KqlType::String | KqlType::Dynamic => Cell::Text(array.as_string_view().value(row).to_string()),
+        KqlType::Guid | KqlType::Decimal => {
+            Cell::Guid(Uuid::from_slice(array.as_fixed_size_binary().value(row)).unwrap_or_default())
+        }
     }
 }
 
@@ -155,7 +203,8 @@ fn array(ty: KqlType, rows: &[Vec<Cell>], at: usize) -> Result<ArrayRef> {
             let mut builder = FixedSizeBinaryBuilder::with_capacity(rows.len(), 16);
             for cell in cells {
                 match cell {
-                    Cell::Guid(guid) if ty == KqlType::Guid => {
+                    // A decimal has sixteen bytes, too.
+                    Cell::Guid(guid) => {
                         builder.append_value(guid.as_bytes()).map_err(|error| Error::internal(error.to_string()))?
                     }
                     _ => builder.append_null(),

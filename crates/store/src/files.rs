@@ -41,6 +41,10 @@ impl Layout {
         self.root.join("catalog.sqlite")
     }
 
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.root.join("journal.sqlite")
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("tidewater.lock")
     }

@@ -28,6 +28,7 @@ use crate::fault::{FaultPoint, Faults};
 use crate::files::{self, DirectoryLock, Doomed, Layout, Reaper, TableDirectory};
 use crate::id::{DatabaseId, TableId};
 use crate::jobs::JobStore;
+use crate::log::{Log, LogBounds};
 use crate::results::ResultStore;
 
 /// How a store works; the default is right for a server.
@@ -106,6 +107,7 @@ pub(crate) struct Inner {
     mirror: Option<Mirror>,
     jobs: JobStore,
     results: ResultStore,
+    log: Log,
     /// Dropped last: another process may open the directory from then on.
     _lock: DirectoryLock,
 }
@@ -155,7 +157,9 @@ impl Store {
         };
         let jobs = JobStore::open(&layout.catalog(), options.clock.clone())?;
         let results = ResultStore::open(&layout)?;
+        let log = Log::new(layout.journal(), LogBounds::default(), options.clock.clone());
         let inner = Inner {
+            log,
             layout,
             reaper,
             current: RwLock::new(snapshot),
@@ -337,6 +341,11 @@ impl Store {
     /// Merges, in every table, the small extents that have become worth it; to be called every few seconds.
     pub async fn merge_due(&self) -> Result<MergeReport> {
         merge::merge_due(self).await
+    }
+
+    /// What ran.
+    pub fn log(&self) -> &Log {
+        &self.inner.log
     }
 
     /// Records of jobs.

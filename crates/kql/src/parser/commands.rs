@@ -11,6 +11,7 @@ use crate::command::{
 };
 use crate::diagnostic::{self, Diagnostic};
 use crate::lexer::TokenKind;
+use crate::running_command::{JournalScope, RunningCommand};
 use crate::span::Span;
 
 /// Reads a text that begins with `.`.
@@ -133,7 +134,7 @@ impl Parser<'_> {
     }
 
     /// A word with its hyphens (`set-or-append`); empty when none is here.
-    fn hyphenated(&mut self) -> String {
+    pub(super) fn hyphenated(&mut self) -> String {
         let mut word = String::new();
         while self.at(TokenKind::Name) {
             word.push_str(self.bump().span.text(self.text));
@@ -182,6 +183,7 @@ impl Parser<'_> {
                 Ok(self.eat_word("data").then_some(Command::ClearTableData { table }))
             }
             "clear" => self.clear_entity(),
+            "delete" => self.delete_running(),
             "enable" => self.enable_entity(true),
             "disable" => self.enable_entity(false),
             "make" => self.make_command(),
@@ -236,7 +238,7 @@ impl Parser<'_> {
     }
 
     /// A quoted text or a bare run of characters such as a GUID.
-    fn identifier(&mut self) -> P<String> {
+    pub(super) fn identifier(&mut self) -> P<String> {
         if self.at(TokenKind::String) {
             return self.string_literal();
         }
@@ -281,6 +283,9 @@ impl Parser<'_> {
 
     fn show_command(&mut self) -> P<Option<Command>> {
         let noun = self.hyphenated();
+        if let Some(command) = self.show_running(&noun)? {
+            return Ok(Some(command));
+        }
         let command = match noun.as_str() {
             "tables" => return self.show_tables(),
             "table" => return self.show_table(),
@@ -298,14 +303,6 @@ impl Parser<'_> {
             }
             "queries" => self.show_queries(false)?,
             "running" if self.eat_word("queries") => self.show_queries(true)?,
-            "operations" | "operation" => {
-                let ids = match self.kind() {
-                    TokenKind::OpenParen => self.parenthesized(Self::identifier)?,
-                    TokenKind::Pipe | TokenKind::End | TokenKind::Semicolon => Vec::new(),
-                    _ => vec![self.identifier()?],
-                };
-                Command::ShowOperations { ids }
-            }
             "commands" => Command::ShowCommands,
             "principal" if self.eat_word("roles") => Command::ShowPrincipalRoles,
             noun => return self.show_entity(noun),
@@ -381,6 +378,13 @@ impl Parser<'_> {
         if self.eat_word("extents") {
             return Ok(Some(self.show_extents(ExtentScope::Database(database))?));
         }
+        if let Some(name) = &database
+            && self.at_word("journal")
+        {
+            let scope = JournalScope::Database(name.clone());
+            self.bump();
+            return Ok(Some(Command::Running(Box::new(RunningCommand::ShowJournal { scope }))));
+        }
         let form = if self.eat_word("cslschema") {
             SchemaForm::CslSchema
         } else if self.eat_word("schema") {
@@ -428,6 +432,9 @@ impl Parser<'_> {
     // .create, .alter, .drop, .rename
 
     fn create_command(&mut self, verb: &str) -> P<Option<Command>> {
+        if let Some(command) = self.put_running(verb)? {
+            return Ok(Some(command));
+        }
         match self.word() {
             "table" => {
                 self.bump();
@@ -547,6 +554,9 @@ impl Parser<'_> {
             let functions = self.entity_names()?;
             return Ok(Some(Command::DropFunctions { functions, if_exists: self.eat_word("ifexists") }));
         }
+        if let Some(command) = self.drop_running()? {
+            return Ok(Some(command));
+        }
         self.drop_entity()
     }
 
@@ -663,6 +673,14 @@ impl Parser<'_> {
         let query_span = parser.query_span(from);
         self.diagnostics.extend(parser.finish());
         Ok((query, query_span))
+    }
+
+    /// The place of what stands behind `<|`, to the end of the text, without the blanks around it.
+    pub(super) fn rest_behind_marker(&mut self) -> P<Span> {
+        let from = self.expect(TokenKind::LessPipe)?.span.end as usize;
+        let rest = &self.text[from..];
+        let start = from + (rest.len() - rest.trim_start().len());
+        Ok(Span::new(start, start + rest.trim().len()))
     }
 
     /// From the first token to the end of the last one.

@@ -17,6 +17,7 @@ mod operators;
 mod policy_commands;
 mod query;
 mod render;
+mod running_commands;
 mod search;
 mod sources;
 

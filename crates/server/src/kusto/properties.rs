@@ -1,6 +1,4 @@
-//! What an answer says beside its rows: visualization, completion, resources used.
-
-use std::time::Duration;
+//! What an answer says beside its rows: visualization.
 
 use serde_json::{Map, Value, json};
 use tidewater_service::ResultTable;
@@ -57,33 +55,4 @@ pub fn visualization(table: &ResultTable) -> String {
         }
     }
     Value::Object(members).to_string()
-}
-
-/// Rows and bytes of one result, for the statistics.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TableSize {
-    /// Rows sent.
-    pub rows: u64,
-    /// Bytes of JSON they took.
-    pub bytes: u64,
-}
-
-/// The JSON text of resources used.
-pub fn resources(elapsed: Duration, sizes: &[TableSize]) -> String {
-    let sizes: Vec<Value> =
-        sizes.iter().map(|size| json!({"table_row_count": size.rows, "table_size": size.bytes})).collect();
-    json!({
-        "ExecutionTime": elapsed.as_secs_f64(),
-        "resource_usage": {
-            "cache": {"memory": {"hits": 0, "misses": 0, "total": 0}, "disk": {"hits": 0, "misses": 0, "total": 0}},
-            "cpu": {"user": "00:00:00", "kernel": "00:00:00", "total cpu": "00:00:00"},
-            "memory": {"peak_per_node": 0},
-        },
-        "input_dataset_statistics": {
-            "extents": {"total": 0, "scanned": 0},
-            "rows": {"total": 0, "scanned": 0},
-        },
-        "dataset_statistics": sizes,
-    })
-    .to_string()
 }

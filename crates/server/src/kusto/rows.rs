@@ -11,8 +11,6 @@ use super::sink::{Gone, Sink};
 pub struct Written {
     /// Rows written.
     pub rows: u64,
-    /// Bytes of JSON written for them.
-    pub bytes: u64,
     /// What ended them before their end.
     pub error: Option<Error>,
 }
@@ -69,7 +67,6 @@ pub async fn write(table: &mut ResultTable, framing: Framing, sink: &mut Sink) -
         let mut row = 0;
         while row < batch.num_rows() {
             let end = (row + ROWS_PER_LOOK).min(batch.num_rows());
-            let before = sink.buffer.len();
             for row in row..end {
                 let out = &mut sink.buffer;
                 match (framing, open) {
@@ -90,7 +87,6 @@ pub async fn write(table: &mut ResultTable, framing: Framing, sink: &mut Sink) -
                 written.rows += 1;
             }
             row = end;
-            written.bytes += (sink.buffer.len() - before) as u64;
             if sink.is_full() {
                 if matches!(framing, Framing::Fragments { .. }) {
                     sink.buffer.extend_from_slice(b"]}");

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::error::Scene;
 use super::json::{integer, string};
-use super::properties::{TableSize, resources, visualization};
+use super::properties::visualization;
 use super::rows::{self, Framing};
 use super::sink::{Gone, Sink};
 use super::v2::status_of;
@@ -48,12 +48,11 @@ pub async fn encode_query(
     answer: QueryAnswer,
     defer: bool,
     context: &Context,
-    _scene: &Scene,
+    scene: &Scene,
     mut sink: Sink,
 ) -> Result<(), Gone> {
     let count = answer.results.len();
     let visualizations: Vec<String> = answer.results.iter().map(visualization).collect();
-    let mut sizes = Vec::with_capacity(count);
     let mut failures: Vec<Error> = Vec::new();
     sink.buffer.extend_from_slice(b"{\"Tables\":[");
     for (at, mut table) in answer.results.into_iter().enumerate() {
@@ -62,7 +61,6 @@ pub async fn encode_query(
         }
         open_table(at, &table.schema, &mut sink.buffer);
         let written = rows::write(&mut table, Framing::Plain, &mut sink).await?;
-        sizes.push(TableSize { rows: written.rows, bytes: written.bytes });
         match written.error {
             Some(error) if told_as_document(&error, defer, &sink) => return sink.fail(error).await,
             Some(error) if defer => failures.push(error),
@@ -83,7 +81,7 @@ pub async fn encode_query(
         sink.buffer.push(b',');
     }
     properties_table(count, &visualizations, &mut sink.buffer);
-    status_table(count + 1, &failures, &sizes, context, &mut sink.buffer);
+    status_table(count + 1, &failures, (context, scene), &mut sink.buffer);
     contents_table(count, &mut sink.buffer);
     sink.buffer.extend_from_slice(b"]}");
     sink.finish().await
@@ -139,7 +137,7 @@ fn properties_table(number: usize, visualizations: &[String], out: &mut Vec<u8>)
     out.extend_from_slice(b"]}");
 }
 
-fn status_table(number: usize, failures: &[Error], sizes: &[TableSize], context: &Context, out: &mut Vec<u8>) {
+fn status_table(number: usize, failures: &[Error], (context, scene): (&Context, &Scene), out: &mut Vec<u8>) {
     use KqlType::*;
     out.push(b',');
     let columns = [
@@ -177,7 +175,7 @@ fn status_table(number: usize, failures: &[Error], sizes: &[TableSize], context:
     }
     let done = "Query completed successfully";
     rows.push(json!([time, 4, "Info", 0, done, 1, activity, activity, activity, context.client_request_id]));
-    let used = resources(context.started.elapsed(), sizes);
+    let used = context.usage.consumption().text(&scene.text, context.started.elapsed());
     rows.push(json!([time, 6, "Stats", 0, used, 1, activity, activity, activity, context.client_request_id]));
     for (at, row) in rows.iter().enumerate() {
         if at > 0 {

@@ -9,7 +9,7 @@ use tidewater_service::{Context, Error, Fault, QueryAnswer, RequestOptions, Resu
 
 use super::error::{Scene, document};
 use super::json::{integer, string};
-use super::properties::{TableSize, resources, visualization};
+use super::properties::visualization;
 use super::rows::{self, Framing, separate_frame};
 use super::sink::{Gone, Sink};
 
@@ -95,7 +95,6 @@ pub async fn encode(
     mut sink: Sink,
 ) -> Result<(), Gone> {
     let mut failures: Vec<Failure> = Vec::new();
-    let mut sizes = Vec::with_capacity(answer.results.len());
     head(&answer, layout, &mut sink.buffer);
     let completion_id = answer.results.len() + 1;
     for (at, mut table) in answer.results.into_iter().enumerate() {
@@ -106,7 +105,6 @@ pub async fn encode(
             false => Framing::Plain,
         };
         let written = rows::write(&mut table, framing, &mut sink).await?;
-        sizes.push(TableSize { rows: written.rows, bytes: written.bytes });
         let failure = match written.error {
             Some(error) if told_as_document(&error, layout, &sink) => return sink.fail(error).await,
             Some(error) => {
@@ -125,7 +123,7 @@ pub async fn encode(
         }
     }
     if layout.defer || failures.is_empty() {
-        completion(completion_id, &failures, &sizes, layout, context, &mut sink.buffer);
+        completion(completion_id, &failures, layout, (context, scene), &mut sink.buffer);
     }
     tail(&failures, layout, &mut sink.buffer);
     sink.finish().await
@@ -244,9 +242,8 @@ pub fn status_of(error: &Error) -> (i64, String, &'static str) {
 fn completion(
     id: usize,
     failures: &[Failure],
-    sizes: &[TableSize],
     layout: Layout,
-    context: &Context,
+    (context, scene): (&Context, &Scene),
     out: &mut Vec<u8>,
 ) {
     separate_frame(layout.newlines, out);
@@ -305,7 +302,7 @@ fn completion(
     let payload = format!("{{\"Count\":1,\"Text\":{done}}}");
     row((4, "Info"), 0, "S_OK (0)", (4, "QueryInfo"), &payload);
     row((4, "Info"), 0, "S_OK (0)", (5, "WorkloadGroup"), "{\"Count\":1,\"Text\":\"default\"}");
-    let resources = resources(context.started.elapsed(), sizes);
+    let resources = context.usage.consumption().text(&scene.text, context.started.elapsed());
     row((6, "Stats"), 0, "S_OK (0)", (0, "QueryResourceConsumption"), &resources);
     out.extend_from_slice(b"]}");
 }

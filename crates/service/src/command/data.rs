@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tidewater_formats::{Compression, Format};
 use tidewater_kql::ast::Property;
-use tidewater_kql::command::QueryIngestion;
+use tidewater_kql::command::{QueryIngestion, property_text};
 use tidewater_kql::{Column, KqlType, Span, TableSchema};
 use tidewater_store::{Alteration, Commit, Table, TableSpec};
 use uuid::Uuid;
@@ -19,9 +19,10 @@ use crate::context::{Context, MAX_TIMEOUT, ticks_of};
 use crate::error::{Error, Fault, Result};
 use crate::ingest::load::{Job, Loaded, Place, Source, prepared};
 use crate::ingest::{IngestAnswer, IngestProperties, IngestedExtent, Payload, SpooledFile, format_of};
-use crate::journal::Mark;
+use crate::journal::{Mark, Outcome};
 use crate::service::Service;
 use crate::table::{Columns, TableBuilder};
+use crate::usage::Phase;
 use crate::view::View;
 
 const INGESTED: Columns = &[
@@ -54,6 +55,7 @@ pub fn operation(mode: QueryIngestion) -> &'static str {
 /// `.ingest inline into table T [with (...)] <| data`
 pub async fn inline(request: &Request<'_>, table: &str, properties: &[Property], data: String) -> Result<ResultTable> {
     let began = Instant::now();
+    note_data(request, BATCH_INGEST, table, "", properties);
     let table = request.table(table)?;
     let properties = IngestProperties::of(properties, table.name())?;
     let format = format_of(properties.format.as_deref())?;
@@ -66,8 +68,9 @@ pub async fn inline(request: &Request<'_>, table: &str, properties: &[Property],
         deflate: false,
     };
     let job = job(request.context, table, vec![source], properties);
-    let answer = request.service.load(job).await?;
-    ingested(request, &answer, &name, began)
+    let answer = request.service.load(&request.context.usage, job).await?;
+    note_extents(request.mark, &answer.extents);
+    ingested(request.context.activity_id, &answer, &name, began)
 }
 
 fn job(context: &Context, table: &Arc<Table>, sources: Vec<Source>, properties: IngestProperties) -> Job {
@@ -80,11 +83,39 @@ fn job(context: &Context, table: &Arc<Table>, sources: Vec<Source>, properties: 
     }
 }
 
-fn ingested(request: &Request<'_>, answer: &IngestAnswer, name: &str, began: Instant) -> Result<ResultTable> {
+/// The kind of ingestion from files and texts among the data operations.
+const BATCH_INGEST: &str = "BatchIngest";
+
+/// Tells the journal what an ingestion is about.
+fn note_data(request: &Request<'_>, kind: &str, table: &str, source: &str, properties: &[Property]) {
+    let text = |property: &Property| {
+        let value = property_text(properties, &property.name.text)?;
+        Some(format!("{}={value}", property.name.text))
+    };
+    let properties: Vec<String> = properties.iter().filter_map(text).collect();
+    request.mark.note_data(|data| {
+        data.kind = kind.to_string();
+        data.table = table.to_string();
+        data.source = source.to_string();
+        data.properties = properties.join(", ");
+    });
+}
+
+/// Tells the journal what an ingestion has made.
+fn note_extents(mark: &Mark, extents: &[IngestedExtent]) {
+    mark.note_data(|data| {
+        data.extents = extents.len() as u64;
+        data.rows = extents.iter().map(|extent| extent.rows).sum();
+        data.bytes = extents.iter().map(|extent| extent.bytes).sum();
+        data.original_bytes = extents.iter().map(|extent| extent.original_bytes).sum();
+    });
+}
+
+fn ingested(activity: Uuid, answer: &IngestAnswer, name: &str, began: Instant) -> Result<ResultTable> {
     let mut out = TableBuilder::new(INGESTED);
     let duration = ticks_of(began.elapsed());
     let mut row = |id: Uuid| {
-        out.row(vec![id.into(), name.into(), duration.into(), false.into(), request.context.activity_id.into()]);
+        out.row(vec![id.into(), name.into(), duration.into(), false.into(), activity.into()]);
     };
     answer.extents.iter().for_each(|extent| row(extent.id));
     // No data makes no extent, but clients want a row.
@@ -103,6 +134,8 @@ pub async fn sources(
     is_async: bool,
 ) -> Result<ResultTable> {
     let began = Instant::now();
+    let name = sources.join(",");
+    note_data(request, BATCH_INGEST, table, &name, properties);
     let table = request.table(table)?;
     let properties = IngestProperties::of(properties, table.name())?;
     let mut inputs = Vec::with_capacity(sources.len());
@@ -110,13 +143,17 @@ pub async fn sources(
         inputs.push(open(request.service, source, properties.format.as_deref())?);
     }
     let mut job = job(request.context, table, inputs, properties);
+    let (service, context, mark) = (request.service.clone(), request.context, Arc::clone(request.mark));
+    let (activity, usage) = (context.activity_id, context.usage.clone());
     if is_async {
-        job.deadline = request.context.started + MAX_TIMEOUT;
-        let service = request.service.clone();
-        return in_background(request, async move { service.load(job).await.map(drop) });
+        job.deadline = context.started + MAX_TIMEOUT;
     }
-    let answer = request.service.load(job).await?;
-    ingested(request, &answer, &sources.join(","), began)
+    let work = async move {
+        let answer = service.load(&usage, job).await?;
+        note_extents(&mark, &answer.extents);
+        ingested(activity, &answer, &name, began)
+    };
+    if is_async { in_background(request, work).await } else { work.await }
 }
 
 /// Opens a source below one of the directories that the settings allow.
@@ -161,17 +198,28 @@ fn allowed(directories: &[PathBuf], path: &Path) -> Result<std::fs::File> {
     }
 }
 
-/// Runs the rest of an `async` command in the background; its id is the command's activity.
-pub(super) fn in_background(
+/// Runs the rest of an `async` command in the background; its id is the command's activity, its answer can be asked for
+/// when it has ended. The operation is written down before it is named, so that it is known even after a crash.
+pub(super) async fn in_background(
     request: &Request<'_>,
-    work: impl Future<Output = Result<()>> + Send + 'static,
+    work: impl Future<Output = Result<ResultTable>> + Send + 'static,
 ) -> Result<ResultTable> {
-    let mark = Arc::clone(request.mark);
-    request.service.spawn(async move {
-        if let Err(error) = work.await {
-            mark.fail(&error);
+    let journal = request.service.inner().journal.clone();
+    let (mark, activity) = (Arc::clone(request.mark), request.context.activity_id);
+    mark.announce();
+    journal.flush().await?;
+    let usage = request.context.usage.clone();
+    let work = async move {
+        let outcome = match work.await {
+            Ok(table) => Outcome::of(table).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(outcome) => journal.keep_outcome(activity, outcome),
+            Err(error) => mark.fail(&mark.explain(error)),
         }
-    });
+    };
+    request.service.spawn(usage.future(Phase::Execution, Box::pin(work)));
     let mut out = TableBuilder::new(&[("OperationId", KqlType::Guid)]);
     out.row(vec![request.context.activity_id.into()]);
     out.finish()
@@ -186,6 +234,7 @@ pub async fn from_query(
     query_span: Span,
     is_async: bool,
 ) -> Result<ResultTable> {
+    note_data(request, "SetOrAppend", table, "", properties);
     let properties = IngestProperties::of(properties, table)?;
     let known = request.database()?.table(table).cloned();
     match (mode, &known) {
@@ -208,21 +257,9 @@ pub async fn from_query(
     if is_async {
         let mut run = run;
         run.context.deadline = run.context.started + MAX_TIMEOUT;
-        return in_background(request, async move { run.run().await.map(drop) });
+        return in_background(request, run.answer()).await;
     }
-    let extents = run.run().await?;
-    let mut out = TableBuilder::new(FROM_QUERY);
-    for extent in extents {
-        out.row(vec![
-            extent.id.into(),
-            extent.original_bytes.into(),
-            extent.bytes.into(),
-            extent.bytes.into(),
-            0i64.into(),
-            extent.rows.into(),
-        ]);
-    }
-    out.finish()
+    run.answer().await
 }
 
 /// An ingestion from a query, on its own feet so that it can go on in the background.
@@ -239,6 +276,24 @@ struct FromQuery {
 }
 
 impl FromQuery {
+    async fn answer(self) -> Result<ResultTable> {
+        let mark = Arc::clone(&self.mark);
+        let extents = self.run().await?;
+        note_extents(&mark, &extents);
+        let mut out = TableBuilder::new(FROM_QUERY);
+        for extent in extents {
+            out.row(vec![
+                extent.id.into(),
+                extent.original_bytes.into(),
+                extent.bytes.into(),
+                extent.bytes.into(),
+                0i64.into(),
+                extent.rows.into(),
+            ]);
+        }
+        out.finish()
+    }
+
     async fn run(self) -> Result<Vec<IngestedExtent>> {
         let store = self.service.store().clone();
         let mut context = self.context.clone();

@@ -121,7 +121,7 @@ pub async fn run(request: &Request<'_>, command: GraphCommand) -> Result<ResultT
             making.check()?;
             if is_async {
                 making.context.deadline = making.context.started + MAX_TIMEOUT;
-                return data::in_background(request, async move { making.run().await.map(drop) });
+                return data::in_background(request, async move { making.run().await }).await;
             }
             making.run().await
         }

@@ -10,7 +10,7 @@ use tidewater_kql::command::{
     MaterializedViewCommand, PutMode, ShowView, TextKind, ViewDefinition, property_flag, property_text,
 };
 use tidewater_kql::value::timespan;
-use tidewater_store::{Commit, Database, Table};
+use tidewater_store::{Commit, Database, Snapshot, Table};
 
 use super::schema::{TABLE_SCHEMA, columns_json, csl_schema};
 use super::{Request, data, tables};
@@ -139,9 +139,13 @@ pub async fn run(request: &Request<'_>, command: MaterializedViewCommand) -> Res
 }
 
 fn rows(request: &Request<'_>, views: impl IntoIterator<Item = (String, StoredView)>) -> Result<ResultTable> {
+    rows_of(&request.snapshot, views)
+}
+
+fn rows_of(snapshot: &Snapshot, views: impl IntoIterator<Item = (String, StoredView)>) -> Result<ResultTable> {
     let mut out = TableBuilder::new(VIEWS);
     for (name, view) in views {
-        let source = request.snapshot.table_by_id(view.source);
+        let source = snapshot.table_by_id(view.source);
         let time = |ticks: i64| if ticks == 0 { Cell::Null } else { Cell::Number(ticks) };
         out.row(vec![
             name.into(),
@@ -374,8 +378,11 @@ async fn put(request: &Request<'_>, definition: ViewDefinition) -> Result<Result
         let (service, database, name) = (request.service.clone(), Arc::clone(database), name.to_string());
         return data::in_background(request, async move {
             service.materialize(&database, &name).await;
-            Ok(())
-        });
+            let snapshot = service.store().snapshot();
+            let new = stored::find::<StoredView>(&snapshot, &database, &name);
+            rows_of(&snapshot, new.into_iter().map(|view| (name.clone(), view)))
+        })
+        .await;
     }
     rows(&request.refreshed(), [(name.to_string(), new)])
 }

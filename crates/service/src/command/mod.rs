@@ -7,12 +7,14 @@ mod data;
 mod databases;
 mod entities;
 mod entity_groups;
+mod events;
 mod external_tables;
 mod functions;
 mod graphs;
 mod journals;
 mod materialized_views;
 mod policies;
+mod running;
 mod schema;
 mod stored_results;
 mod tables;
@@ -91,7 +93,11 @@ impl Service {
         }
         let mark = self.inner().journal.begin(Sort::Command(kind(&parsed.tree)), &context, text);
         let outcome = self.run_command(&context, text, parsed.tree, &mark).await;
-        outcome.inspect_err(|error| mark.fail(error))
+        outcome.map_err(|error| {
+            let error = mark.explain(error);
+            mark.fail(&error);
+            error
+        })
     }
 
     async fn run_command(
@@ -106,6 +112,9 @@ impl Service {
             return Err(Error::read_only("the command"));
         }
         let request = Request { service: self, context, snapshot: self.inner().store.snapshot(), text, mark };
+        if is_write(&command) {
+            mark.announce();
+        }
         match command {
             Command::Piped { command, pipeline_span, operators: _ } => {
                 if is_write(&command) {
@@ -127,7 +136,12 @@ impl Service {
                 let answer = self.run_planned(context, &text, &view, mark, Some(permit)).await?;
                 Ok(CommandAnswer::Query(answer))
             }
-            command => run(&request, command).await.map(CommandAnswer::Table),
+            command => {
+                let changes = events::changes(&command);
+                let table = run(&request, command).await?;
+                events::tell(&request, &request.snapshot, changes);
+                Ok(CommandAnswer::Table(table))
+            }
         }
     }
 }
@@ -213,6 +227,18 @@ fn kind(command: &Command) -> &'static str {
         Command::ShowQueries { .. } => "QueriesShow",
         Command::Entity(entity) => entity.journal_name(),
         Command::Policy(policy) => policy.journal_name(),
+        Command::Running(running) => running.journal_name(),
+        Command::ShowDatabase { .. } => "DatabaseShow",
+        Command::ShowDatabasesSchema { .. } => "DatabasesSchemaShow",
+        Command::ShowDatabasesEntities { .. } => "DatabasesEntitiesShow",
+        Command::ShowDatabaseSchema { .. } => "DatabaseSchemaShow",
+        Command::ShowSchema { .. } => "SchemaShow",
+        Command::ShowFunctions => "FunctionsShow",
+        Command::ShowFunction { .. } => "FunctionShow",
+        Command::ShowCluster => "ClusterShow",
+        Command::ShowOperations { .. } => "OperationsShow",
+        Command::ShowCommands => "CommandsShow",
+        Command::ShowExtents { .. } => "ExtentsShow",
         _ => "Show",
     }
 }
@@ -243,6 +269,7 @@ fn is_write(command: &Command) -> bool {
         | Command::CancelOperation { .. } => true,
         Command::Entity(entity) => entity.is_write(),
         Command::Policy(policy) => policy.is_write(),
+        Command::Running(running) => running.is_write(),
         Command::Other { name } => !name.starts_with("show"),
         _ => false,
     }
@@ -308,14 +335,15 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
         Command::ShowCluster => cluster::nodes(request),
         Command::Entity(entity) => run_entity(request, *entity).await,
         Command::Policy(policy) => policies::run(request, *policy).await,
+        Command::Running(command) => running::run(request, *command).await,
         Command::ShowExtents { scope, ids, tags, hot } => tables::extents(request, scope, &ids, &tags, hot),
-        Command::ShowQueries { running, by_user } => journals::queries(request, running, by_user.as_deref()),
-        Command::ShowCommands => journals::commands(request),
-        Command::ShowOperations { ids } => journals::operations(request, &ids),
+        Command::ShowQueries { running, by_user } => journals::queries(request, running, by_user.as_deref()).await,
+        Command::ShowCommands => journals::commands(request).await,
+        Command::ShowOperations { ids } => journals::operations(request, &ids).await,
         Command::CancelQuery { client_request_id, properties } => {
             journals::cancel_query(request, &client_request_id, &properties)
         }
-        Command::CancelOperation { id, properties } => journals::cancel_operation(request, &id, &properties),
+        Command::CancelOperation { id, properties } => journals::cancel_operation(request, &id, &properties).await,
 
         Command::GetKustoIdentityToken => Err(Error::not_served("queued ingestion ('.get kusto identity token')")),
         Command::GetIngestionResources => Err(Error::not_served("queued ingestion ('.get ingestion resources')")),

@@ -180,7 +180,7 @@ async fn set(
     if is_async {
         storing.preview = 0;
         storing.context.deadline = storing.context.started + MAX_TIMEOUT;
-        return data::in_background(request, async move { storing.run().await.map(drop) });
+        return data::in_background(request, async move { storing.run().await }).await;
     }
     storing.run().await
 }

@@ -88,7 +88,7 @@ const EXTENTS: Columns = &[
 ];
 
 /// The storage engine's names of types. Source: kusto-rest section 8.
-fn attribute_type(ty: KqlType) -> &'static str {
+pub(super) fn attribute_type(ty: KqlType) -> &'static str {
     match ty {
         KqlType::Bool => "I8",
         KqlType::Int => "I32",

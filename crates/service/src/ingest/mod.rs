@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use serde_json::json;
 use tidewater_formats::{Compression, Format};
 use tidewater_store::{Snapshot, Table};
 use uuid::Uuid;
@@ -19,6 +20,7 @@ use crate::context::{Context, ticks_of};
 use crate::error::{Error, Fault, Result};
 use crate::journal::Sort;
 use crate::service::Service;
+use crate::usage::{Phase, Usage};
 
 use load::{Loaded, Place};
 pub(crate) use properties::IngestProperties;
@@ -168,8 +170,27 @@ impl Service {
     /// Takes data into a table. Returns when it is durable and visible.
     pub async fn ingest(&self, context: Context, request: IngestRequest) -> Result<IngestAnswer> {
         let text = format!("streaming ingestion into table {}", request.table);
-        let mark = self.inner().journal.begin(Sort::Command("StreamingIngest"), &context, &text);
+        let mark = self.inner().journal.begin(Sort::Streaming, &context, &text);
+        mark.note_data(|data| {
+            data.kind = "RowStoreSeal".to_string();
+            data.table = request.table.clone();
+            let format = request.format.as_deref().unwrap_or("csv");
+            let is_packed = request.packing != Packing::None;
+            let mapping = &request.mapping_name;
+            let properties = json!({
+                "Mapping": mapping, "Format": format, "Compressed": is_packed, "IngestionSource": "Stream"
+            });
+            data.properties = properties.to_string();
+        });
         let outcome = self.ingest_admitted(context, request).await;
+        if let Ok(answer) = &outcome {
+            mark.note_data(|data| {
+                data.extents = answer.extents.len() as u64;
+                data.rows = answer.rows;
+                data.bytes = answer.extents.iter().map(|extent| extent.bytes).sum();
+                data.original_bytes = answer.extents.iter().map(|extent| extent.original_bytes).sum();
+            });
+        }
         outcome.inspect_err(|error| mark.fail(error))
     }
 
@@ -202,15 +223,16 @@ impl Service {
             cancel: context.cancel.clone(),
             deadline: context.deadline,
         };
-        let mut answer = self.load(job).await?;
+        let mut answer = self.load(&context.usage, job).await?;
         answer.duration_ticks = ticks_of(began.elapsed());
         Ok(answer)
     }
 
     /// Runs a load on a thread that may block.
-    pub(crate) async fn load(&self, job: load::Job) -> Result<IngestAnswer> {
-        let store = self.inner().store.clone();
-        let loaded = match tokio::task::spawn_blocking(move || load::run(&store, job)).await {
+    pub(crate) async fn load(&self, usage: &Usage, job: load::Job) -> Result<IngestAnswer> {
+        let (store, usage) = (self.inner().store.clone(), usage.clone());
+        let work = move || usage.enter(Phase::Execution, || load::run(&store, job));
+        let loaded = match tokio::task::spawn_blocking(work).await {
             Ok(loaded) => loaded?,
             Err(error) if error.is_panic() => return Err(Error::internal("reading the data panicked")),
             Err(_) => return Err(Error::new(Fault::Stopping, "the server is stopping")),

@@ -22,7 +22,9 @@ use super::{Body, JobError, KIND, Live, State, Target};
 use crate::context::{Context, DEFAULT_DATABASE};
 use crate::error::{Error, Fault, Result};
 use crate::journal::{Mark, Sort};
+use crate::memory::{self, MemoryBounds};
 use crate::service::Service;
+use crate::usage::{Phase, Usage};
 use crate::view::View;
 
 /// Time for a statement that returns rows. Source: query-service-api section 20.
@@ -37,6 +39,7 @@ pub(super) struct Run {
     pub(super) body: Body,
     pub(super) statement: Statement,
     pub(super) live: Live,
+    pub(super) usage: Usage,
 }
 
 /// What a finished statement did.
@@ -166,7 +169,7 @@ impl Run {
         let text = self.body.effective_sql.as_deref().unwrap_or(&self.body.sql);
         let mark = service.inner().journal.begin(Sort::Query, &context, text);
         let outcome = tokio::select! {
-            outcome = self.statement(service) => outcome.map_err(Stopped::from),
+            outcome = self.usage.future(Phase::Execution, Box::pin(self.statement(service))) => outcome.map_err(Stopped::from),
             () = self.live.cancel.cancelled() => Err(Stopped::Cancelled),
             () = tokio::time::sleep_until(context.deadline.into()) => Err(Stopped::TimedOut(time)),
         };
@@ -182,6 +185,7 @@ impl Run {
         context.deadline = Instant::now() + time;
         // `.cancel query` and PATCH end the same token.
         context.cancel = self.live.cancel.clone();
+        context.usage = self.usage.clone();
         context
     }
 
@@ -259,7 +263,8 @@ impl Run {
     ) -> Result<datafusion::execution::SendableRecordBatchStream, SqlFault> {
         let session = service.sql_session();
         let physical = session.state().create_physical_plan(&rows.plan).await.map_err(|error| fault_of(&error))?;
-        let task = task_context(session, Arc::clone(service.runtime_env()));
+        let runtime = memory::for_query(service.runtime_env(), &self.usage, MemoryBounds::default());
+        let task = task_context(session, runtime);
         execute_stream(physical, task).map_err(|error| fault_of(&error))
     }
 

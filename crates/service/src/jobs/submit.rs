@@ -8,6 +8,7 @@ use super::results::kept_schema;
 use super::{Body, Job, KIND, Live, MAX_WAITING, ScheduledRun, State, Tenant, job_of, parameters, runner};
 use crate::error::{Error, Fault, Result};
 use crate::service::Service;
+use crate::usage::Usage;
 
 /// The table that a submission's parameter block names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -259,7 +260,7 @@ impl Service {
             }
         };
         let job = job_of(&record, record.created)?;
-        let run = runner::Run { scope: record.scope, id, body, statement, live };
+        let run = runner::Run { scope: record.scope, id, body, statement, live, usage: Usage::default() };
         let service = self.clone();
         self.spawn(async move { run.carry_out(&service).await });
         Ok(job)

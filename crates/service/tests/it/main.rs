@@ -14,6 +14,7 @@ mod reference;
 mod settings;
 mod statements;
 mod three_ways;
+mod usage;
 
 use std::path::Path;
 

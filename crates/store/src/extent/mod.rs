@@ -2,6 +2,7 @@
 
 pub(crate) mod adapter;
 pub(crate) mod expression;
+pub(crate) mod ledger;
 pub(crate) mod merge;
 pub(crate) mod prune;
 pub(crate) mod rest;

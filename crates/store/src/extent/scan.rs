@@ -12,7 +12,9 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, Result, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfigBuilder, FileSource, ParquetFileReaderFactory, ParquetSource,
+};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::DataFusionError;
@@ -28,6 +30,7 @@ use tidewater_kql::KqlType;
 use crate::catalog::snapshot::{Extent, ExtentList, Shape, Table};
 use crate::catalog::{ROW_CURSOR, ROW_TIME};
 use crate::extent::adapter::ExtentAdapterFactory;
+use crate::extent::ledger::{CountingReaders, Mark, ScanLedger};
 use crate::extent::prune::{self, ExtentStatistics};
 use crate::files::DataFile;
 
@@ -132,13 +135,15 @@ impl ExtentTable {
             version: None,
         };
         let held = Held(Arc::clone(extent.file()));
+        let mark = Mark { id: extent.id(), created: extent.created() };
         if self.hidden.is_some() {
             let file = PartitionedFile::new_from_meta(meta).with_partition_values(Self::extent_values(extent));
-            return Ok(file.with_extension(held));
+            return Ok(file.with_extension(held).with_extension(mark));
         }
         Ok(PartitionedFile::new_from_meta(meta)
             .with_statistics(prune::extent_statistics(extent, &self.shape))
-            .with_extension(held))
+            .with_extension(held)
+            .with_extension(mark))
     }
 }
 
@@ -176,6 +181,10 @@ impl TableProvider for ExtentTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut extents = self.prune(state, filters)?;
+        let ledger = ScanLedger::current();
+        if let Some(ledger) = &ledger {
+            ledger.table(&self.list);
+        }
         if filters.is_empty()
             && let Some(limit) = limit
         {
@@ -213,15 +222,22 @@ impl TableProvider for ExtentTable {
             runtime.object_store(&url)?,
             runtime.cache_manager.get_file_metadata_cache(),
         );
+        let reader: Arc<dyn ParquetFileReaderFactory> = match &ledger {
+            Some(ledger) => Arc::new(CountingReaders { inner: reader, ledger: ledger.clone() }),
+            None => Arc::new(reader),
+        };
         let mut options = state.table_options().parquet.clone();
         options.global = state.config_options().execution.parquet.clone();
         let source = ParquetSource::new(table_schema)
             .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(reader))
+            .with_parquet_file_reader_factory(reader)
             .with_metadata_size_hint(FOOTER_HINT)
             .with_pushdown_filters(true)
             .with_reorder_filters(true)
             .with_enable_page_index(true);
+        if let Some(ledger) = &ledger {
+            ledger.scan(&extents, source.metrics());
+        }
         let groups = group(files, state.config().target_partitions());
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)
