@@ -28,6 +28,7 @@ use tidewater_kql::{Column, KqlType, TableSchema};
 
 use crate::catalog::TableHandle;
 use crate::exec::algorithm::Algorithm;
+use crate::exec::lookup::LookupKind;
 use crate::hidden::Hidden;
 
 /// Identity of a column inside one query.
@@ -438,6 +439,8 @@ pub enum RelOp {
     /// A row algorithm of our own (`scan`, `reduce`, plugins). Columns: the kept ones of the input with their ids, then the
     /// algorithm's.
     Stage(Box<RowStage>),
+    /// Rows of a table that match by something else than equality. Columns: the input's, then the table's.
+    Lookup(Box<RowLookup>),
     /// One computation with several readers (`materialize`, `fork`, `facet`): equal ids are the same rows, computed once.
     /// Columns parallel to `rel.columns`, with fresh ids.
     Shared { id: SharedId, rel: Arc<Rel> },
@@ -462,6 +465,25 @@ pub struct RowStage {
     pub order: StageOrder,
     /// What is done.
     pub algorithm: Arc<dyn Algorithm>,
+}
+
+/// A lookup of rows in a table, by an index of our own.
+#[derive(Clone, Debug)]
+pub struct RowLookup {
+    /// Rows.
+    pub input: Arc<Rel>,
+    /// The table, which is read whole.
+    pub table: Arc<Rel>,
+    /// Keys of both sides that must be equal, of equal types; null equals null.
+    pub equal: Vec<(BExpr, BExpr)>,
+    /// What the kind reads of a row.
+    pub args: Vec<BExpr>,
+    /// What the kind reads of a row of the table. Null strings come as `""`.
+    pub table_args: Vec<BExpr>,
+    /// What matches.
+    pub kind: Arc<dyn LookupKind>,
+    /// Rows without a match stay, with nulls.
+    pub keeps_unmatched: bool,
 }
 
 /// What the order of its input means to a row algorithm.

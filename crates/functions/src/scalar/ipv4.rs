@@ -203,6 +203,11 @@ impl Network {
     }
 }
 
+/// The address and the length of the prefix of an address or network in text; bits beyond the prefix are zero.
+pub fn network(text: &str) -> Option<(u32, u8)> {
+    Network::parse(text).map(|network| (network.address, network.prefix))
+}
+
 fn of_network<O>(call: &Call<'_>, f: fn(Network) -> O) -> Result<ColumnarValue>
 where
     Option<O>: super::kernel::Output,

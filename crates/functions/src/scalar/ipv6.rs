@@ -138,6 +138,12 @@ impl Network {
     }
 }
 
+/// The address and the length of the prefix of an address or network in text; bits beyond the prefix are zero. IPv4
+/// addresses are mapped ones.
+pub fn network(text: &str) -> Option<(u128, u8)> {
+    Network::parse(text).map(|network| (network.address, network.prefix))
+}
+
 fn canonical(call: &Call<'_>, prefix: Option<Integers>) -> Result<ColumnarValue> {
     let source = Texts::of(call, 0)?;
     each_text(call, |row, out| {

@@ -488,6 +488,7 @@ pub(crate) fn inputs(op: &RelOp) -> Vec<&Arc<Rel>> {
         | RelOp::Window { input, .. } => vec![input],
         RelOp::MakeSeries(series) => vec![&series.input],
         RelOp::Stage(stage) => vec![&stage.input],
+        RelOp::Lookup(lookup) => vec![&lookup.input, &lookup.table],
         RelOp::Join { left, right, .. } => vec![left, right],
         RelOp::Union { inputs } => inputs.iter().collect(),
         RelOp::Shared { rel, .. } => vec![rel],
@@ -520,6 +521,10 @@ pub(crate) fn expressions(op: &RelOp) -> Vec<&BExpr> {
             series.keys.iter().chain(series.values.iter().map(|(value, _)| value)).chain([&series.bin]).collect()
         }
         RelOp::Stage(stage) => stage.groups.iter().chain(&stage.args).collect(),
+        RelOp::Lookup(lookup) => {
+            let equal = lookup.equal.iter().flat_map(|(left, right)| [left, right]);
+            equal.chain(&lookup.args).chain(&lookup.table_args).collect()
+        }
         RelOp::GraphMatch(matched) => {
             let bodies = matched.functions.iter().map(|(_, function)| &function.body);
             matched.graph.predicates().into_iter().chain(&matched.filters).chain(bodies).collect()

@@ -14,8 +14,8 @@ use tidewater_kql::{KqlType, Span};
 
 use crate::bind::{Binder, Bound, Stopped, expressions, inputs};
 use crate::bound::{
-    BExpr, BExprKind, BoundAggregate, BoundColumn, ColumnId, Constant, JoinKind, Rel, RelOp, ScalarRow, SharedId,
-    SortKey, Value, WindowFunction,
+    BExpr, BExprKind, BoundAggregate, BoundColumn, ColumnId, Constant, JoinKind, Rel, RelOp, RowLookup, ScalarRow,
+    SharedId, SortKey, Value, WindowFunction,
 };
 
 /// What a subquery runs over.
@@ -332,6 +332,7 @@ impl Binder<'_> {
                 stage.keep.extend(ids(&carry));
                 Ok((self.rel(RelOp::Stage(stage), columns, span)?, carry))
             }
+            RelOp::Lookup(lookup) => self.partitioned_lookup(lookup, partition, span),
             RelOp::GraphMatch(_) | RelOp::GraphRows(_) => {
                 self.not_served(span, "a graph operator inside 'mv-apply' or 'partition'")
             }
@@ -491,6 +492,28 @@ impl Binder<'_> {
                 Ok((self.rel(RelOp::Project { input: joined, items }, columns, span)?, carry))
             }
         }
+    }
+
+    fn partitioned_lookup(
+        &mut self,
+        lookup: &RowLookup,
+        partition: &Partition,
+        span: Span,
+    ) -> Bound<(Arc<Rel>, Vec<BoundColumn>)> {
+        if !partition.reads_source(&lookup.input) {
+            return self
+                .not_served(span, "a lookup in the rows of 'mv-apply' or 'partition' for other rows than theirs");
+        }
+        let (input, carry) = self.partitioned_part(&lookup.input, partition, span)?;
+        let mut lookup = RowLookup { input, ..lookup.clone() };
+        if partition.reads_source(&lookup.table) {
+            let (table, table_carry) = self.partitioned_part(&lookup.table, partition, span)?;
+            let pairs = carry.iter().zip(&table_carry);
+            lookup.equal.extend(pairs.map(|(left, right)| (BExpr::column(left), BExpr::column(right))));
+            lookup.table = table;
+        }
+        let columns = lookup.input.columns.iter().chain(&lookup.table.columns).cloned().collect();
+        Ok((self.rel(RelOp::Lookup(Box::new(lookup)), columns, span)?, carry))
     }
 
     /// An aggregate without keys has one row per group, also for groups without rows: its value over nothing.

@@ -9,6 +9,9 @@ pub mod dedupe;
 pub mod explain;
 pub(crate) mod graph;
 pub mod guard;
+pub mod lookup;
+pub mod lookup_network;
+pub mod lookup_shape;
 pub mod monotone;
 pub mod mv_expand;
 pub mod ordered_aggregate;
@@ -41,6 +44,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use datafusion::execution::context::QueryPlanner;
 
 use graph::node::GraphNode;
+use lookup::LookupNode;
 use ordered_aggregate::OrderedAggregateNode;
 use output::OutputNode;
 use shared::SharedNode;
@@ -108,6 +112,9 @@ impl ExtensionPlanner for OwnOperators {
         }
         if let Some(graph) = node.downcast_ref::<GraphNode>() {
             return Ok(Some(Arc::new(graph.plan(session).await?)));
+        }
+        if let Some(lookup) = node.downcast_ref::<LookupNode>() {
+            return Ok(Some(Arc::new(lookup.plan(physical_inputs, planner, session, context)?)));
         }
         let ([logical], [physical]) = (logical_inputs, physical_inputs) else { return Ok(None) };
         let schema = logical.schema();

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{JoinConstraint, JoinType, NullEquality};
+use datafusion::common::{Column, JoinConstraint, JoinType, NullEquality};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 
 use super::expr;
 use super::relation::ids;
-use super::{Lowered, Lowering, Need, staged};
-use crate::bound::{BExpr, BExprKind, ColumnId, JoinKind, Rel, RelOp};
+use tidewater_kql::KqlType;
+
+use super::{Lowered, Lowering, Need, extension, staged};
+use crate::bound::{BExpr, BExprKind, ColumnId, JoinKind, Rel, RelOp, RowLookup};
 use crate::exec::dedupe::Dedupe;
+use crate::exec::lookup::{LookupNode, Side};
+use crate::exec::plain;
 
 impl Lowering {
     /// A join; the sides' columns keep their ids.
@@ -57,6 +61,36 @@ impl Lowering {
             false,
         )?;
         Ok(Lowered::unordered(LogicalPlan::Join(join)))
+    }
+}
+
+impl Lowering {
+    /// A lookup by an index of our own; the sides' columns keep their ids.
+    pub(super) fn lookup(&mut self, lookup: &RowLookup, need: &Need) -> Result<Lowered> {
+        let (source_keys, table_keys): (Vec<&BExpr>, Vec<&BExpr>) =
+            lookup.equal.iter().map(|(source, table)| (source, table)).unzip();
+        let source = self.looked_up(&lookup.input, &source_keys, &lookup.args, need)?;
+        let table = self.looked_up(&lookup.table, &table_keys, &lookup.table_args, need)?;
+        let kind = Arc::clone(&lookup.kind);
+        let node = LookupNode::try_new(kind, source, table, lookup.equal.len(), lookup.keeps_unmatched)?;
+        Ok(Lowered::unordered(extension(node)))
+    }
+
+    fn looked_up(&mut self, rel: &Rel, equal: &[&BExpr], args: &[BExpr], need: &Need) -> Result<Side> {
+        let needed = Need::new(ids(&rel.columns).filter(|id| need.columns.contains(id)), false);
+        let needed = needed.and(equal.iter().copied().chain(args));
+        let plan = self.relation(rel, &needed)?.plan;
+        let mut keys = Vec::with_capacity(equal.len() + args.len());
+        for key in equal {
+            keys.push(expr::key(key, rel)?);
+        }
+        for arg in args {
+            let value = expr::value(arg)?;
+            keys.push(if arg.ty == KqlType::String { plain::text(value) } else { value });
+        }
+        let kept = rel.columns.iter().filter(|column| need.has(column));
+        let keep = kept.map(|column| Column::new_unqualified(column.id.engine_name())).collect();
+        Ok(Side { plan, keys, keep })
     }
 }
 

@@ -289,6 +289,7 @@ impl Lowering {
             RelOp::Window { input, partition, functions } => self.window(rel, input, partition, functions, need),
             RelOp::MakeSeries(series) => self.make_series(rel, series),
             RelOp::Stage(stage) => self.stage(rel, stage, need),
+            RelOp::Lookup(lookup) => self.lookup(lookup, need),
             RelOp::Shared { id, rel: inner } => self.shared(rel, *id, inner, need),
             RelOp::GraphMatch(matched) => self.graph_match(rel, matched),
             RelOp::GraphRows(rows) => self.graph_rows(rel, rows),

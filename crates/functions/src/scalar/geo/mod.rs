@@ -9,6 +9,7 @@ mod covering;
 mod densify;
 mod geohash;
 mod h3_covering;
+mod index;
 mod lines;
 mod meetings;
 mod points;
@@ -28,6 +29,7 @@ use crate::scalar::kernel::Texts;
 use crate::scalar::rows::{Numbers, TO_BOOL, TO_DYNAMIC, TO_INT, TO_REAL, TO_STRING, refused, row};
 use crate::signature::{Accepts, BOOL, DYNAMIC, Param, STRING, Signature, optional, required, sig};
 
+pub use index::{ShapeIndex, ShapeKind};
 use shape::{Lines, Polygons, is_position};
 use sphere::Vector;
 

@@ -5,6 +5,7 @@
 
 mod activity;
 mod cohorts;
+mod lookup;
 mod simple;
 mod timeline;
 mod windows;
@@ -13,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tidewater_kql::ast::{Argument, ExprKind};
-use tidewater_kql::{KqlType, Span, diagnostic, parse_function_body};
+use tidewater_kql::{Diagnostic, KqlType, Span, diagnostic, parse_function_body};
 
 use crate::bind::let_::AnyValue;
 use crate::bind::names::{NameTable, Wanted};
@@ -43,7 +44,11 @@ const OVER_ROWS: &[(&str, Plugin)] = &[
     ("activity_engagement", |binder, input, call| binder.activity_engagement(input, call)),
     ("activity_metrics", |binder, input, call| binder.activity_metrics(input, call)),
     ("estimate_rows_count", |binder, input, call| binder.estimate_rows_count(input, call)),
+    ("geo_line_lookup", |binder, input, call| binder.geo_line_lookup(input, call)),
+    ("geo_polygon_lookup", |binder, input, call| binder.geo_polygon_lookup(input, call)),
     ("identity", |binder, input, call| binder.identity(input, call)),
+    ("ipv4_lookup", |binder, input, call| binder.ipv4_lookup(input, call)),
+    ("ipv6_lookup", |binder, input, call| binder.ipv6_lookup(input, call)),
     ("new_activity_metrics", |binder, input, call| binder.new_activity_metrics(input, call)),
     ("preview", |binder, input, call| binder.preview(input, call)),
     ("rolling_percentile", |binder, input, call| binder.rolling_percentile(input, call)),
@@ -149,6 +154,45 @@ impl Binder<'_> {
             items.push((name, self.convert(value, column.ty)));
         }
         self.project(rel.clone(), items, span)
+    }
+
+    /// The arguments by parameter: positional ones first, then those with a parameter's name. The first `least` must be
+    /// there.
+    pub fn parameters<'a>(
+        &mut self,
+        call: &PluginCall<'a>,
+        names: &[&str],
+        least: usize,
+    ) -> Bound<Vec<Option<&'a Argument>>> {
+        let mut given: Vec<Option<&Argument>> = vec![None; names.len()];
+        for (position, argument) in call.arguments.iter().enumerate() {
+            let place = match &argument.name {
+                None => Some(position),
+                Some(label) => names.iter().position(|name| name.eq_ignore_ascii_case(&label.text)),
+            };
+            match place.and_then(|place| given.get_mut(place)) {
+                Some(slot) if slot.is_none() => *slot = Some(argument),
+                _ => return self.unknown_parameter(call, argument, names),
+            }
+        }
+        if let Some(missing) = given.iter().take(least).position(Option::is_none) {
+            let message = format!("{}(): '{}' is missing", call.name, names[missing]);
+            return self.fail(diagnostic::ARGUMENT_COUNT, call.span, message);
+        }
+        Ok(given)
+    }
+
+    /// An argument that no parameter takes, or that one has already.
+    pub fn unknown_parameter<T>(&mut self, call: &PluginCall<'_>, argument: &Argument, names: &[&str]) -> Bound<T> {
+        let name = argument.name.as_ref().map(|name| name.text.as_str()).unwrap_or_default();
+        let is_twice = name.is_empty() || names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let message = match is_twice {
+            true => format!("{}(): an argument is given twice", call.name),
+            false => format!("{}() has no argument '{name}'", call.name),
+        };
+        let span = argument.name.as_ref().map_or(argument.value.span, |name| name.span);
+        let diagnostic = Diagnostic::new(diagnostic::ARGUMENT_COUNT, span, message);
+        Err(self.report(if is_twice { diagnostic } else { diagnostic.hint_nearest(name, names.iter().copied()) }))
     }
 
     /// A column of the input that an argument names.
