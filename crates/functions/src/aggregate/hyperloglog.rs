@@ -200,6 +200,61 @@ impl Sketch {
     }
 }
 
+/// The sizes of the intersections of the first sketch, of the first two, the first three, and so on: counted where all
+/// sets are small enough to be kept whole, else by the sizes of unions, which are estimates.
+pub fn intersections(sketches: &[Sketch]) -> Vec<i64> {
+    let exact: Option<Vec<Vec<u64>>> = sketches
+        .iter()
+        .map(|sketch| match &sketch.form {
+            Form::Exact(hashes) => {
+                let mut hashes: Vec<u64> = hashes.iter().collect();
+                hashes.sort_unstable();
+                Some(hashes)
+            }
+            Form::Registers(_) => None,
+        })
+        .collect();
+    if let Some(sets) = exact {
+        let mut sets = sets.into_iter();
+        let mut common = sets.next().unwrap_or_default();
+        let mut sizes: Vec<i64> = Vec::with_capacity(sketches.len());
+        if !sketches.is_empty() {
+            sizes.push(common.len() as i64);
+        }
+        for set in sets {
+            common.retain(|hash| set.binary_search(hash).is_ok());
+            sizes.push(common.len() as i64);
+        }
+        return sizes;
+    }
+    // Inclusion and exclusion: `sums[k]` is over the unions whose last set is k.
+    let mut sums = vec![0.0; sketches.len()];
+    let mut waiting: Vec<(Sketch, usize, f64)> = Vec::new();
+    let copy = |sketch: &Sketch| {
+        let mut copy = Sketch::new(sketch.bits);
+        copy.merge(sketch);
+        copy
+    };
+    for (place, sketch) in sketches.iter().enumerate() {
+        waiting.push((copy(sketch), place, 1.0));
+    }
+    while let Some((union, last, sign)) = waiting.pop() {
+        sums[last] += sign * union.count() as f64;
+        for (place, sketch) in sketches.iter().enumerate().skip(last + 1) {
+            let mut larger = copy(&union);
+            larger.merge(sketch);
+            waiting.push((larger, place, -sign));
+        }
+    }
+    let (mut total, mut most) = (0.0, i64::MAX);
+    let sizes = sums.iter().zip(sketches).map(|(sum, sketch)| {
+        total += sum;
+        most = most.min(sketch.count()).min((total as f64).round() as i64).max(0);
+        most
+    });
+    sizes.collect()
+}
+
 /// Raises the register of a hash to the position of the first set bit after the index.
 fn raise(registers: &mut [u8], bits: u8, hash: u64) {
     let index = (hash >> (64 - bits)) as usize;

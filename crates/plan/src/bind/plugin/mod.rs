@@ -6,6 +6,8 @@
 mod activity;
 mod cohorts;
 mod lookup;
+mod rows;
+mod sequences;
 mod simple;
 mod timeline;
 mod windows;
@@ -43,7 +45,10 @@ const OVER_ROWS: &[(&str, Plugin)] = &[
     ("activity_counts_metrics", |binder, input, call| binder.activity_counts_metrics(input, call)),
     ("activity_engagement", |binder, input, call| binder.activity_engagement(input, call)),
     ("activity_metrics", |binder, input, call| binder.activity_metrics(input, call)),
+    ("dcount_intersect", |binder, input, call| binder.dcount_intersect(input, call)),
     ("estimate_rows_count", |binder, input, call| binder.estimate_rows_count(input, call)),
+    ("funnel_sequence", |binder, input, call| binder.funnel_sequence(input, call)),
+    ("funnel_sequence_completion", |binder, input, call| binder.funnel_sequence_completion(input, call)),
     ("geo_line_lookup", |binder, input, call| binder.geo_line_lookup(input, call)),
     ("geo_polygon_lookup", |binder, input, call| binder.geo_polygon_lookup(input, call)),
     ("identity", |binder, input, call| binder.identity(input, call)),
@@ -52,6 +57,9 @@ const OVER_ROWS: &[(&str, Plugin)] = &[
     ("new_activity_metrics", |binder, input, call| binder.new_activity_metrics(input, call)),
     ("preview", |binder, input, call| binder.preview(input, call)),
     ("rolling_percentile", |binder, input, call| binder.rolling_percentile(input, call)),
+    ("rows_near", |binder, input, call| binder.rows_near(input, call)),
+    ("schema_merge", |binder, input, call| binder.schema_merge(input, call)),
+    ("sequence_detect", |binder, input, call| binder.sequence_detect(input, call)),
     ("session_count", |binder, input, call| binder.session_count(input, call)),
     ("sliding_window_counts", |binder, input, call| binder.sliding_window_counts(input, call)),
 ];
