@@ -7,6 +7,7 @@ use crate::ast::{ColumnDeclaration, Expr, ExprKind, Lambda, Literal, Name, Opera
 use crate::span::Span;
 
 pub use crate::entity_command::*;
+pub use crate::management_command::*;
 pub use crate::policy_command::*;
 pub use crate::running_command::*;
 
@@ -114,6 +115,8 @@ pub enum Command {
     Policy(Box<PolicyCommand>),
     /// Journals, operations, workload groups, capacity.
     Running(Box<RunningCommand>),
+    /// Mappings, extents, records, columns, databases, scripts, plugins, exports.
+    Management(Box<ManagementCommand>),
     /// `.show principal roles`.
     ShowPrincipalRoles,
 

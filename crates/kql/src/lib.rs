@@ -9,6 +9,7 @@ pub mod command;
 pub mod diagnostic;
 pub mod entity_command;
 pub mod lexer;
+pub mod management_command;
 pub mod parser;
 pub mod policy_command;
 pub mod printer;

@@ -292,10 +292,17 @@ impl PolicyCommand {
 
     /// The command's name in journals.
     pub fn journal_name(&self) -> &'static str {
-        match self.verb {
-            PolicyVerb::Show => "PolicyShow",
-            PolicyVerb::Alter | PolicyVerb::AlterMerge => "PolicyAlter",
-            PolicyVerb::Delete => "PolicyDelete",
+        // Source: output of the .execute database script page.
+        match (self.verb, self.kind) {
+            (PolicyVerb::Show, _) => "PolicyShow",
+            (PolicyVerb::Delete, _) => "PolicyDelete",
+            (_, PolicyKind::Retention) => "RetentionPolicyAlter",
+            (_, PolicyKind::Caching) => "CachingPolicyAlter",
+            (_, PolicyKind::Update) => "UpdatePolicyAlter",
+            (_, PolicyKind::Merge) => "MergePolicyAlter",
+            (_, PolicyKind::StreamingIngestion) => "StreamingIngestionPolicyAlter",
+            (_, PolicyKind::IngestionBatching) => "IngestionBatchingPolicyAlter",
+            _ => "PolicyAlter",
         }
     }
 }

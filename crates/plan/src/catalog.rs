@@ -53,6 +53,11 @@ pub trait CatalogView: Send + Sync {
         String::new()
     }
 
+    /// Whether `evaluate` may call a plugin: somebody may have switched it off.
+    fn is_plugin_enabled(&self, _name: &str) -> bool {
+        true
+    }
+
     /// The rows of files outside of the databases. Errors: a message that says why they cannot be read.
     fn external_data(&self, _source: &ExternalSource) -> Result<Arc<dyn TableProvider>, String> {
         Err("external data cannot be read here".to_string())

@@ -25,6 +25,7 @@ use datafusion::logical_expr::LogicalPlan;
 use tidewater_kql::TableSchema;
 
 pub use bind::check_function;
+pub use bind::evaluate::plugin_names;
 pub use catalog::{CatalogView, MaterializedView, StoredFunction, TableHandle};
 pub use error::PlanError;
 pub use external::{ExternalSource, Partition, PartitionValue, PathPiece, external_source};

@@ -134,6 +134,10 @@ impl CatalogView for View {
         self.clusters.first().map_or("localhost", |own| host_of(own)).to_string()
     }
 
+    fn is_plugin_enabled(&self, name: &str) -> bool {
+        crate::command::plugins::is_enabled(&self.snapshot, name)
+    }
+
     fn external_data(&self, source: &ExternalSource) -> Result<Arc<dyn TableProvider>, String> {
         self.external.provider(source, None).map_err(|error| error.message().to_string())
     }

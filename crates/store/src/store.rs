@@ -26,7 +26,7 @@ use crate::extent::sweep;
 use crate::extent::write::{ExtentWriter, ExtentWriterTask, Target, WriteOptions};
 use crate::fault::{FaultPoint, Faults};
 use crate::files::{self, DirectoryLock, Doomed, Layout, Reaper, TableDirectory};
-use crate::id::{DatabaseId, TableId};
+use crate::id::{DatabaseId, ExtentId, TableId};
 use crate::jobs::JobStore;
 use crate::log::{Log, LogBounds};
 use crate::results::ResultStore;
@@ -338,6 +338,11 @@ impl Store {
         merge::merge_table(self, id).await
     }
 
+    /// Rewrites these extents as few and swaps them in one commit.
+    pub async fn merge_extents(&self, id: TableId, extents: &[ExtentId]) -> Result<MergeReport> {
+        merge::merge_extents(self, id, extents).await
+    }
+
     /// Merges, in every table, the small extents that have become worth it; to be called every few seconds.
     pub async fn merge_due(&self) -> Result<MergeReport> {
         merge::merge_due(self).await
@@ -377,6 +382,11 @@ impl Store {
             wait.recv().map_err(|_| Error::Stopped)
         })
         .await
+    }
+
+    /// Now, by the store's clock, in ticks.
+    pub fn now(&self) -> i64 {
+        self.inner.options.clock.now()
     }
 
     pub(crate) fn options(&self) -> &StoreOptions {

@@ -26,7 +26,6 @@ pub mod special;
 pub mod string;
 pub mod text;
 pub mod units;
-pub mod user_agent;
 
 use crate::registry::Scalar;
 
@@ -60,6 +59,5 @@ pub fn families() -> Vec<&'static [Scalar]> {
         string::ROWS,
         text::ROWS,
         units::ROWS,
-        user_agent::ROWS,
     ]
 }

@@ -168,6 +168,9 @@ impl Parser<'_> {
         if let Some(command) = self.policy_command(&verb)? {
             return Ok(Some(command));
         }
+        if let Some(command) = self.management_command(&verb)? {
+            return Ok(Some(command));
+        }
         match verb.as_str() {
             "show" => self.show_command(),
             "create" | "create-merge" | "alter" | "alter-merge" | "create-or-alter" => self.create_command(&verb),

@@ -13,6 +13,7 @@ mod external;
 mod graph;
 pub(crate) mod keywords;
 mod literals;
+mod management_commands;
 mod operators;
 mod policy_commands;
 mod query;

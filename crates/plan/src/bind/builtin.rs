@@ -43,10 +43,8 @@ impl Binder<'_> {
             "bin_auto" => self.bin_auto_call(name, arguments, row, span),
             "toscalar" => self.toscalar_call(arguments, span),
             "column_ifexists" | "columnifexists" => self.column_if_exists(arguments, row, span),
-            "iscolumnexists" => self.is_column_there(arguments, row, span),
             "column_names_of" => self.column_names_of(arguments, span),
             "pack_all" => self.pack_all(arguments, row, span),
-            "bag_pack_columns" => self.bag_pack_columns(arguments, row, span),
             "current_database" => {
                 self.no_arguments(&name.text, arguments, span, Constant::string(self.database.clone()))
             }
@@ -287,19 +285,6 @@ impl Binder<'_> {
         }
     }
 
-    /// `iscolumnexists(name)`. Source: the parser's signature.
-    fn is_column_there(&mut self, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
-        self.count("iscolumnexists", arguments.len(), 1, 1, span)?;
-        let name = self.expr(&arguments[0].value, &mut Row::none())?;
-        let name = self.constant(&name, arguments[0].value.span, "the column name of iscolumnexists()")?;
-        let Value::String(name) = name.value else {
-            let message = "iscolumnexists(): the column name must be a string";
-            return self.fail(diagnostic::ARGUMENT_TYPE, arguments[0].value.span, message);
-        };
-        let value = Value::Bool(row.column(&name).is_some());
-        Ok(BExpr::constant(Constant { value, ty: KqlType::Bool }))
-    }
-
     /// `column_names_of(T)`: a dynamic array, known without running the table.
     fn column_names_of(&mut self, arguments: &[Argument], span: Span) -> Bound<BExpr> {
         self.count("column_names_of", arguments.len(), 1, 1, span)?;
@@ -320,21 +305,6 @@ impl Binder<'_> {
         }
         let columns: Vec<_> = row.columns.iter().map(|column| (column.name.clone(), BExpr::column(column))).collect();
         self.bag_of(columns, ignores_empty, span)
-    }
-
-    /// A bag of the named columns. Source: bag-pack-columns-function page.
-    fn bag_pack_columns(&mut self, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
-        self.count("bag_pack_columns", arguments.len(), 1, usize::MAX, span)?;
-        let mut columns = Vec::with_capacity(arguments.len());
-        for argument in arguments {
-            let value = self.expr(&argument.value, row)?;
-            let Some(name) = self.result_name(&argument.value, row) else {
-                let message = "bag_pack_columns(): an argument must be a column";
-                return self.fail(diagnostic::ARGUMENT_TYPE, argument.value.span, message);
-            };
-            columns.push((name, value));
-        }
-        self.bag_of(columns, false, span)
     }
 
     /// A bag of named values; without those that are null or empty if asked.

@@ -70,6 +70,11 @@ const PLUGINS: &[&str] = &[
     "sql_request",
 ];
 
+/// The names of all plugins.
+pub fn plugin_names() -> &'static [&'static str] {
+    PLUGINS
+}
+
 impl Binder<'_> {
     /// `evaluate plugin(arguments) [: (schema)]`.
     pub fn evaluate_operator(
@@ -83,6 +88,11 @@ impl Binder<'_> {
             let message = format!("Unknown plugin: '{}'", plugin.text);
             let diagnostic = Diagnostic::new(diagnostic::UNKNOWN_FUNCTION, plugin.span, message);
             return Err(self.report(diagnostic.hint_nearest(&plugin.text, PLUGINS.iter().copied())));
+        }
+        if !self.view.is_plugin_enabled(&plugin.text) {
+            let message =
+                format!("Plugin '{}' is disabled; '.enable plugin {}' switches it on", plugin.text, plugin.text);
+            return Err(self.report(Diagnostic::new(diagnostic::UNKNOWN_FUNCTION, plugin.span, message)));
         }
         let Some(input) = input else {
             return self.not_served(plugin.span, format!("plugin '{}'", plugin.text));

@@ -18,7 +18,7 @@ mod check;
 mod conversion;
 mod cursor;
 mod entity;
-mod evaluate;
+pub(crate) mod evaluate;
 mod expression;
 mod find;
 mod fork;

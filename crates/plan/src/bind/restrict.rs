@@ -141,6 +141,11 @@ impl<'a> RestrictedView<'a> {
     }
 
     /// See `CatalogView`.
+    pub fn is_plugin_enabled(&self, name: &str) -> bool {
+        self.inner.is_plugin_enabled(name)
+    }
+
+    /// See `CatalogView`.
     pub fn external_data(&self, source: &ExternalSource) -> Result<Arc<dyn TableProvider>, String> {
         self.inner.external_data(source)
     }

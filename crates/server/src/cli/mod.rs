@@ -5,7 +5,6 @@ mod client;
 mod load;
 mod query;
 mod serve;
-mod sql;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -70,14 +69,6 @@ enum Command {
             tidewater load data.txt --format csv --header no --db D --table T"
     )]
     Load(load::Arguments),
-    /// Submit SQL as jobs, follow them, fetch their rows; keep templates and schedules
-    #[command(after_help = "Examples:\n  \
-        tidewater sql submit 'SELECT count(*) FROM Flights' --wait\n  \
-        tidewater sql submit 'CREATE TABLE Daily AS SELECT ...'\n  \
-        tidewater sql list --property state==FAILED\n  \
-        tidewater sql fetch ID --format parquet --output rows.parquet\n  \
-        tidewater sql schedule create '0 6 * * *' 'INSERT INTO Daily SELECT ...' --time-zone Europe/Berlin")]
-    Sql(Box<sql::Arguments>),
     /// Wait until a server is ready
     #[command(after_help = "Example:\n  tidewater wait --url http://127.0.0.1:8080 --timeout 30")]
     Wait(wait::Arguments),
@@ -90,12 +81,6 @@ enum Command {
     Account {
         #[command(subcommand)]
         command: account::Command,
-    },
-    /// Explain a function or aggregate: ways to call it, meaning, examples, page
-    #[command(after_help = "Example:\n  tidewater explain-function bin_auto")]
-    ExplainFunction {
-        /// Its name; the nearest one is suggested for a typing error
-        name: String,
     },
     /// Print the version
     Version,
@@ -173,13 +158,13 @@ impl Settings {
 #[derive(Args)]
 struct Target {
     /// Address of the server
-    #[arg(long, env = "TIDEWATER_URL", default_value = "http://127.0.0.1:8080", value_name = "URL", global = true)]
+    #[arg(long, env = "TIDEWATER_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
     url: String,
     /// Secret of an account, or a token of an issuer that the server takes
-    #[arg(long, env = "TIDEWATER_TOKEN", hide_env_values = true, value_name = "TOKEN", global = true)]
+    #[arg(long, env = "TIDEWATER_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
     /// PEM file with an authority to trust besides the system's, such as that of a development certificate
-    #[arg(long, env = "TIDEWATER_CA", value_name = "FILE", global = true)]
+    #[arg(long, env = "TIDEWATER_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
 }
 
@@ -192,11 +177,9 @@ pub fn main() -> ExitCode {
         Command::Serve(settings) => settings.sources().and_then(|sources| serve::run(&sources)),
         Command::Query(arguments) => client::block_on(query::run(arguments)),
         Command::Load(arguments) => client::block_on(load::run(arguments)),
-        Command::Sql(arguments) => client::block_on(sql::run(*arguments)),
         Command::Wait(arguments) => client::block_on(wait::run(arguments)),
         Command::Config { command: ConfigCommand::Show(settings) } => show(&settings),
         Command::Account { command } => account::run(command),
-        Command::ExplainFunction { name } => tidewater_service::explain_function(&name).map(|text| print!("{text}")),
         Command::Version => {
             println!("tidewater {}", env!("CARGO_PKG_VERSION"));
             Ok(())

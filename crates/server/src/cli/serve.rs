@@ -42,7 +42,6 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         ingest_directories: config.ingest_directories.clone(),
         external_directories: config.external_directories.clone(),
         external_urls: config.external_urls.clone(),
-        ip_database_file: config.ip_database_file.clone(),
         cluster_names: cluster_names(&config, &address),
         threads: config.query_threads,
         job_result_seconds: config.job_result_seconds,
@@ -57,7 +56,6 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
     if unfinished > 0 {
         tracing::warn!(jobs = unfinished, "SQL jobs that a former run left unfinished are marked as failed");
     }
-    service.start_scheduler();
     if let Some(samples) = &config.samples_dir {
         let loaded = service.load_samples(samples).await.map_err(|error| error.to_string())?;
         if !loaded.is_empty() {

@@ -57,7 +57,7 @@ pub async fn inline(request: &Request<'_>, table: &str, properties: &[Property],
     let began = Instant::now();
     note_data(request, BATCH_INGEST, table, "", properties);
     let table = request.table(table)?;
-    let properties = IngestProperties::of(properties, table.name())?;
+    let properties = IngestProperties::of(properties)?.with_stored_mapping(&request.snapshot, table)?;
     let format = format_of(properties.format.as_deref())?;
     let name = format!("inproc:{}", Uuid::new_v4());
     let source = Source {
@@ -137,7 +137,7 @@ pub async fn sources(
     let name = sources.join(",");
     note_data(request, BATCH_INGEST, table, &name, properties);
     let table = request.table(table)?;
-    let properties = IngestProperties::of(properties, table.name())?;
+    let properties = IngestProperties::of(properties)?.with_stored_mapping(&request.snapshot, table)?;
     let mut inputs = Vec::with_capacity(sources.len());
     for source in &sources {
         inputs.push(open(request.service, source, properties.format.as_deref())?);
@@ -235,7 +235,7 @@ pub async fn from_query(
     is_async: bool,
 ) -> Result<ResultTable> {
     note_data(request, "SetOrAppend", table, "", properties);
-    let properties = IngestProperties::of(properties, table)?;
+    let properties = IngestProperties::of(properties)?;
     let known = request.database()?.table(table).cloned();
     match (mode, &known) {
         (QueryIngestion::Set, Some(_)) => return Err(Error::entity_exists("Table", table)),

@@ -41,7 +41,7 @@ const DATABASE: Columns = &[
     ("InTransitionTo", KqlType::String),
 ];
 
-const DETAILS: Columns = &[
+pub const DETAILS: Columns = &[
     ("DatabaseName", KqlType::String),
     ("PersistentStorage", KqlType::String),
     ("Version", KqlType::String),
@@ -69,20 +69,25 @@ pub fn chosen(request: &Request<'_>, names: &[Name]) -> Result<Vec<Arc<Database>
     names.iter().map(|name| request.named_database(&name.text).cloned()).collect()
 }
 
+/// The version of all metadata, which every commit counts up.
+pub fn version(request: &Request<'_>) -> String {
+    format!("v1.{}", request.snapshot.sequence())
+}
+
 /// The first six cells, which all forms share.
-fn head(request: &Request<'_>, database: &Database) -> Vec<Cell> {
+pub fn head(request: &Request<'_>, database: &Database) -> Vec<Cell> {
     let is_current = request.database().is_ok_and(|current| current.id() == database.id());
     vec![
         database.name().into(),
         "".into(),
-        format!("v1.{}", request.snapshot.sequence()).into(),
+        version(request).into(),
         is_current.into(),
         "ReadWrite".into(),
         database.pretty_name().into(),
     ]
 }
 
-fn detailed(request: &Request<'_>, database: &Database) -> Vec<Cell> {
+pub fn detailed(request: &Request<'_>, database: &Database) -> Vec<Cell> {
     let size: u64 = database.tables().map(|table| table.byte_size()).sum();
     let mut cells = head(request, database);
     let snapshot = &request.snapshot;

@@ -1,6 +1,8 @@
 //! Stored functions.
 
 use serde_json::json;
+use std::sync::Arc;
+
 use tidewater_kql::KqlType;
 use tidewater_kql::ast::{Name, Property};
 use tidewater_kql::command::{FunctionDefinition, FunctionMode, TextKind, property_flag, property_text};
@@ -99,6 +101,17 @@ fn check(request: &Request<'_>, lambda: &tidewater_kql::ast::Lambda) -> Result<(
 }
 
 /// `.alter function f folder "..."`, `.alter function f docstring "..."`
+/// Whether a stored function still binds.
+pub async fn check_stored(request: &Request<'_>, database: &Database, function: &FunctionRow) -> Result<()> {
+    let parsed = tidewater_kql::parse_function_body(&function.parameters, &function.body);
+    let Some(lambda) = parsed.tree.filter(|_| parsed.diagnostics.is_empty()) else {
+        return Err(Error::of_diagnostics(&function.body, parsed.diagnostics));
+    };
+    let context = crate::context::Context { database: database.name().to_string(), ..request.context.clone() };
+    check(&Request { context: &context, snapshot: Arc::clone(&request.snapshot), ..*request }, &lambda)
+}
+
+/// `.alter function f docstring "..."`, `.alter function f folder "..."`
 pub async fn alter_text(request: &Request<'_>, name: &str, which: TextKind, text: String) -> Result<ResultTable> {
     let database = request.database()?;
     let old = found(database, name)?;

@@ -2,27 +2,35 @@
 //!
 //! A command with a query pipe runs first; its rows then are a table that the pipe reads.
 
+mod aspects;
 mod cluster;
+mod columns;
 mod data;
 mod databases;
 mod entities;
 mod entity_groups;
 mod events;
+mod extents;
 mod external_tables;
 mod functions;
 mod graphs;
 mod journals;
+mod managed;
+mod mappings;
 mod materialized_views;
+pub(crate) mod plugins;
 mod policies;
+mod records;
 mod running;
 mod schema;
+mod scripts;
 mod stored_results;
 mod tables;
 
 use std::sync::Arc;
 
 use datafusion::datasource::MemTable;
-use tidewater_kql::command::{Command, EntityCommand};
+use tidewater_kql::command::{Command, EntityCommand, Inner};
 use tidewater_kql::parser::parse_command;
 use tidewater_plan::TableHandle;
 use tidewater_store::{Database, Snapshot, Table};
@@ -31,6 +39,7 @@ use crate::answer::{CommandAnswer, ResultTable};
 use crate::context::Context;
 use crate::error::{Error, Fault, Result};
 use crate::journal::{Mark, Sort};
+use crate::limits::Permit;
 use crate::service::Service;
 use crate::view::View;
 
@@ -108,6 +117,29 @@ impl Service {
         mark: &Arc<Mark>,
     ) -> Result<CommandAnswer> {
         let permit = self.admit(context, text).await?;
+        self.execute(context, text, command, mark, Some(permit)).await
+    }
+
+    /// Runs a command of another one, which has been let in: under the same rules, with an entry of its own in the journal.
+    pub(crate) async fn command_within(&self, context: &Context, text: &str) -> Result<CommandAnswer> {
+        let parsed = parse_command(text);
+        if !parsed.diagnostics.is_empty() {
+            return Err(Error::of_diagnostics(text, parsed.diagnostics));
+        }
+        let mark = self.inner().journal.begin(Sort::Command(kind(&parsed.tree)), context, text);
+        let outcome = self.execute(context, text, parsed.tree, &mark, None).await;
+        outcome.inspect_err(|error| mark.fail(error))
+    }
+
+    /// Runs a command that has been let in.
+    async fn execute(
+        &self,
+        context: &Context,
+        text: &str,
+        command: Command,
+        mark: &Arc<Mark>,
+        permit: Option<Permit>,
+    ) -> Result<CommandAnswer> {
         if context.readonly && is_write(&command) {
             return Err(Error::read_only("the command"));
         }
@@ -123,7 +155,7 @@ impl Service {
                 let table = run(&request, *command).await?;
                 let view = view_of(&request, table, PIPED_TABLE).await?;
                 let text = piped_text(text, pipeline_span.start as usize);
-                let answer = self.run_planned(context, &text, &view, mark, Some(permit)).await?;
+                let answer = self.run_planned(context, &text, &view, mark, permit).await?;
                 Ok(CommandAnswer::Query(answer))
             }
             Command::WithQuery { command, query_span, query: _ } => {
@@ -133,7 +165,7 @@ impl Service {
                 let table = run(&request, *command).await?;
                 let view = view_of(&request, table, RESULTS_TABLE).await?;
                 let text = only(text, query_span);
-                let answer = self.run_planned(context, &text, &view, mark, Some(permit)).await?;
+                let answer = self.run_planned(context, &text, &view, mark, permit).await?;
                 Ok(CommandAnswer::Query(answer))
             }
             command => {
@@ -143,6 +175,36 @@ impl Service {
                 Ok(CommandAnswer::Table(table))
             }
         }
+    }
+}
+
+/// The rows of a query or a showing command inside another command.
+pub(crate) async fn inner_rows(request: &Request<'_>, inner: Inner) -> Result<ResultTable> {
+    let text = only(request.text, inner);
+    let mut context = request.context.clone();
+    // The rows go to a command, not to a client.
+    context.options.set("notruncation", serde_json::Value::Bool(true));
+    if !text.trim_start().starts_with('.') {
+        let view = View::new(request.service, Arc::clone(&request.snapshot), &context.database)?;
+        let answer = request.service.run_planned(&context, &text, &view, request.mark, None).await?;
+        return one_result(answer.results);
+    }
+    let text = inner.text(request.text);
+    let parsed = parse_command(text);
+    if is_write(&parsed.tree) {
+        return Err(Error::bad_request("only commands that show something can be asked inside another command"));
+    }
+    // Boxed, since a command may hold a command that holds a command.
+    match Box::pin(request.service.command_within(&context, text)).await? {
+        CommandAnswer::Table(table) => Ok(table),
+        CommandAnswer::Query(answer) => one_result(answer.results),
+    }
+}
+
+fn one_result(mut results: Vec<ResultTable>) -> Result<ResultTable> {
+    match (results.pop(), results.len()) {
+        (Some(result), 0) => Ok(result),
+        (_, others) => Err(Error::bad_request(format!("the query must have one result, found {}", others + 1))),
     }
 }
 
@@ -239,6 +301,7 @@ fn kind(command: &Command) -> &'static str {
         Command::ShowOperations { .. } => "OperationsShow",
         Command::ShowCommands => "CommandsShow",
         Command::ShowExtents { .. } => "ExtentsShow",
+        Command::Management(command) => command.journal_name(),
         _ => "Show",
     }
 }
@@ -270,6 +333,7 @@ fn is_write(command: &Command) -> bool {
         Command::Entity(entity) => entity.is_write(),
         Command::Policy(policy) => policy.is_write(),
         Command::Running(running) => running.is_write(),
+        Command::Management(command) => command.is_write(),
         Command::Other { name } => !name.starts_with("show"),
         _ => false,
     }
@@ -336,6 +400,7 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
         Command::Entity(entity) => run_entity(request, *entity).await,
         Command::Policy(policy) => policies::run(request, *policy).await,
         Command::Running(command) => running::run(request, *command).await,
+        Command::Management(command) => managed::run(request, *command).await,
         Command::ShowExtents { scope, ids, tags, hot } => tables::extents(request, scope, &ids, &tags, hot),
         Command::ShowQueries { running, by_user } => journals::queries(request, running, by_user.as_deref()).await,
         Command::ShowCommands => journals::commands(request).await,

@@ -6,6 +6,7 @@
 pub(crate) mod load;
 mod properties;
 mod spool;
+pub(crate) mod stored_mappings;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -126,7 +127,7 @@ pub(crate) fn format_of(name: Option<&str>) -> Result<Format> {
     }
 }
 
-/// The refusal of a stored mapping, which nobody can have made yet.
+/// The refusal of a mapping that neither the table nor its database has.
 pub(crate) fn mapping_not_found(name: &str, table: &str) -> Error {
     Error::new(
         Fault::MappingNotFound,
@@ -160,9 +161,11 @@ impl Service {
         if table.is_none() && !request.create_table {
             return Err(Error::entity_not_found("Table", &request.table));
         }
-        format_of(request.format.as_deref())?;
-        if let Some(mapping) = &request.mapping_name {
-            return Err(mapping_not_found(mapping, &request.table));
+        let format = format_of(request.format.as_deref())?;
+        match (&request.mapping_name, &table) {
+            (Some(name), Some(table)) => drop(stored_mappings::named(&snapshot, table, name, Some(format))?),
+            (Some(name), None) => return Err(mapping_not_found(name, &request.table)),
+            (None, _) => {}
         }
         Ok((snapshot, table))
     }
@@ -199,6 +202,10 @@ impl Service {
         let _permit = self.inner().admission.enter(&context).await?;
         let (snapshot, table) = self.placed(&context, &request)?;
         let format = format_of(request.format.as_deref())?;
+        let mapping = match (&request.mapping_name, &table) {
+            (Some(name), Some(table)) => Some(stored_mappings::named(&snapshot, table, name, Some(format))?.0),
+            _ => None,
+        };
         let compression = match request.packing {
             Packing::Gzip => Compression::Gzip,
             Packing::None | Packing::Deflate => Compression::None,
@@ -219,7 +226,7 @@ impl Service {
                 compression,
                 deflate: request.packing == Packing::Deflate,
             }],
-            properties: IngestProperties { header: request.header, ..IngestProperties::default() },
+            properties: IngestProperties { header: request.header, mapping, ..IngestProperties::default() },
             cancel: context.cancel.clone(),
             deadline: context.deadline,
         };

@@ -3,8 +3,9 @@
 use tidewater_formats::Mapping;
 use tidewater_kql::ast::Property;
 use tidewater_kql::command::property_text;
+use tidewater_store::{Snapshot, Table};
 
-use super::{Header, mapping_not_found};
+use super::{Header, format_of, stored_mappings};
 use crate::error::{Error, Fault, Result};
 
 /// How data is read and what its extents are marked with.
@@ -16,6 +17,8 @@ pub(crate) struct IngestProperties {
     pub header: Header,
     /// `ingestionMapping`
     pub mapping: Option<Mapping>,
+    /// `ingestionMappingReference`: a stored mapping's name.
+    pub mapping_name: Option<String>,
     /// `tags`
     pub tags: Vec<String>,
     /// `ingestIfNotExists`: values of `ingest-by:` tags.
@@ -34,12 +37,9 @@ pub(crate) struct IngestProperties {
 
 impl IngestProperties {
     /// Reads a command's properties; those that change nothing here are left out.
-    pub fn of(properties: &[Property], table: &str) -> Result<IngestProperties> {
+    pub fn of(properties: &[Property]) -> Result<IngestProperties> {
         let text = |name: &str| property_text(properties, name).filter(|text| !text.is_empty());
         let flag = |name: &str| text(name).is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1");
-        if let Some(name) = text("ingestionMappingReference").or_else(|| text("mappingReference")) {
-            return Err(mapping_not_found(&name, table));
-        }
         if text("zipPattern").is_some() {
             return Err(Error::not_served("the ingestion property zipPattern"));
         }
@@ -63,6 +63,7 @@ impl IngestProperties {
             format: text("format"),
             header,
             mapping,
+            mapping_name: text("ingestionMappingReference").or_else(|| text("mappingReference")),
             tags: list("tags", text("tags"))?,
             unless: list("ingestIfNotExists", text("ingestIfNotExists"))?,
             created,
@@ -71,6 +72,17 @@ impl IngestProperties {
             extend_schema: flag("extend_schema"),
             recreate_schema: flag("recreate_schema"),
         })
+    }
+
+    /// Finds the stored mapping that is named, which also tells the format where none is given.
+    pub fn with_stored_mapping(mut self, snapshot: &Snapshot, table: &Table) -> Result<IngestProperties> {
+        if let Some(name) = &self.mapping_name {
+            let format = self.format.as_deref().map(|format| format_of(Some(format))).transpose()?;
+            let (mapping, format) = stored_mappings::named(snapshot, table, name, format)?;
+            self.mapping = Some(mapping);
+            self.format = Some(format.name().to_string());
+        }
+        Ok(self)
     }
 
     /// The tags whose presence means that the data is there already.

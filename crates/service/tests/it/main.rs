@@ -5,7 +5,6 @@
 
 mod cases;
 mod compatibility;
-mod coverage;
 mod entities;
 mod generate;
 mod planning;

@@ -177,16 +177,20 @@ pub(crate) fn plan(snapshot: &Snapshot, draft: &mut Draft, commit: Commit) -> Re
         }
         extents.push(staged.id);
         draft.files.insert(staged.id, Arc::clone(&staged.file));
+        let (ingested, ordinal) = match staged.origin {
+            Some(origin) => origin,
+            None => (draft.now, draft.ordinal()),
+        };
         let row = ExtentRow {
             id: staged.id,
             table: staged.table,
-            ordinal: draft.ordinal(),
+            ordinal,
             path: staged.path,
             rows: staged.rows,
             bytes: staged.bytes,
             original_bytes: staged.original_bytes,
             created: staged.created.unwrap_or(draft.now),
-            ingested: draft.now,
+            ingested,
             tags,
             columns: staged.columns,
         };

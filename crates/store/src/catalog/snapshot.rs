@@ -391,6 +391,11 @@ impl Extent {
         self.row.columns.iter().find(|(name, _)| name == at_rest).map(|(_, stats)| stats)
     }
 
+    /// Statistics of all columns of its file, by at-rest names.
+    pub(crate) fn all_columns(&self) -> &[(String, ColumnStats)] {
+        &self.row.columns
+    }
+
     /// The data file.
     pub fn file(&self) -> &Arc<DataFile> {
         &self.file

@@ -49,6 +49,20 @@ pub(crate) async fn merge_table(store: &Store, id: TableId) -> Result<MergeRepor
     Ok(report)
 }
 
+/// Merges these extents of a table, which must carry the same `drop-by:` tags.
+pub(crate) async fn merge_extents(store: &Store, id: TableId, wanted: &[ExtentId]) -> Result<MergeReport> {
+    let snapshot = store.snapshot();
+    let table = snapshot.table_by_id(id).ok_or_else(|| Error::not_found(Entity::Table, id))?;
+    let group: Vec<_> = table.extents().iter().filter(|extent| wanted.contains(&extent.id())).cloned().collect();
+    let mut report = MergeReport::default();
+    let Some(first) = group.first() else { return Ok(report) };
+    if group.iter().any(|extent| drop_tags(extent) != drop_tags(first)) {
+        return Err(Error::Invalid("extents with different 'drop-by:' tags are not merged".into()));
+    }
+    merge_group(store, table, &group, &mut report).await?;
+    Ok(report)
+}
+
 /// Merges, in every table, what has become worth the work.
 pub(crate) async fn merge_due(store: &Store) -> Result<MergeReport> {
     let mut report = MergeReport::default();

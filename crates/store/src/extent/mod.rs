@@ -5,6 +5,7 @@ pub(crate) mod expression;
 pub(crate) mod ledger;
 pub(crate) mod merge;
 pub(crate) mod prune;
+pub(crate) mod rehome;
 pub(crate) mod rest;
 pub(crate) mod scan;
 pub(crate) mod sort;
@@ -31,6 +32,8 @@ pub struct StagedExtent {
     pub(crate) file: Arc<DataFile>,
     /// Set when the extent replaces older ones whose time it keeps.
     pub(crate) created: Option<i64>,
+    /// Time and place in history of the extent that it replaces, where its rows have none of their own.
+    pub(crate) origin: Option<(i64, i64)>,
 }
 
 impl StagedExtent {

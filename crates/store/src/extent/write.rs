@@ -350,6 +350,7 @@ impl OpenFile {
             columns,
             file: self.file,
             created: None,
+            origin: None,
         })
     }
 }

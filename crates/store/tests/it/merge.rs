@@ -58,3 +58,54 @@ async fn due_merges_wait_for_enough_extents_of_a_size() {
     assert_eq!(store.merge_due().await.unwrap().merged.len(), 8);
     assert_eq!(longs(&store, "T").await, (0..80).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn a_moved_extent_keeps_its_rows_when_its_old_table_goes() {
+    let directory = tempdir().unwrap();
+    let store = open(&directory);
+    let from = table(&store, "A", numbers_schema()).await.id();
+    let to = table(&store, "B", numbers_schema()).await.id();
+    for n in 0..3 {
+        append_tagged(&store, "A", vec![numbers(n * 10..n * 10 + 10)], &["drop-by:x"]).await;
+    }
+    // Rows that a merge has moved know their own origins, which a move as new data must forget.
+    store.merge_table(from).await.unwrap();
+    append_tagged(&store, "A", vec![numbers(30..40)], &[]).await;
+    let snapshot = store.snapshot();
+    let (a, b) = (snapshot.table_by_id(from).unwrap(), snapshot.table_by_id(to).unwrap());
+    let mut commit = tidewater_store::Commit::new();
+    for (at, extent) in a.extents().iter().enumerate() {
+        let staged = store.rehome(a, extent, b, at == 0).await.unwrap();
+        commit = commit.drop_extent(from, extent.id()).add_all(staged, extent.tags());
+    }
+    let cursor = snapshot.cursor();
+    store.commit(commit).await.unwrap();
+    drop(snapshot);
+    store.drop_table(from).await.unwrap();
+    store.flush_drops().await.unwrap();
+    assert_eq!(longs(&store, "B").await, (0..40).collect::<Vec<_>>());
+    let snapshot = store.snapshot();
+    let moved = snapshot.table_by_id(to).unwrap().extents();
+    assert_eq!(moved.iter().filter(|extent| extent.ordinal() >= cursor).count(), 1, "one counts as new");
+    assert_eq!(data_files(directory.path()).len(), 2);
+}
+
+#[tokio::test]
+async fn a_table_with_other_names_at_rest_takes_extents_by_writing_them_again() {
+    let directory = tempdir().unwrap();
+    let store = open(&directory);
+    let from = table(&store, "A", numbers_schema()).await.id();
+    let to = table(&store, "B", schema(&[("x", tidewater_kql::KqlType::Long), ("s", tidewater_kql::KqlType::String)]))
+        .await
+        .id();
+    let name = numbers_schema().columns[0].name.clone();
+    store.alter_table(to, vec![Alteration::RenameColumns(vec![("x".into(), name)])]).await.unwrap();
+    append_tagged(&store, "A", vec![numbers(0..10)], &[]).await;
+    let snapshot = store.snapshot();
+    let (a, b) = (snapshot.table_by_id(from).unwrap(), snapshot.table_by_id(to).unwrap());
+    let extent = &a.extents()[0];
+    let staged = store.rehome(a, extent, b, false).await.unwrap();
+    store.commit(tidewater_store::Commit::new().drop_extent(from, extent.id()).add_all(staged, &[])).await.unwrap();
+    assert_eq!(longs(&store, "B").await, (0..10).collect::<Vec<_>>());
+    assert!(store.rehome(b, &store.snapshot().table_by_id(to).unwrap().extents()[0], a, false).await.is_err());
+}
