@@ -7,8 +7,10 @@ PYTHON ?= python3
 LISTEN ?= 127.0.0.1:8080
 DATA ?= data
 CRATE ?= plan
+WEB_CACHE ?= $(HOME)/.cache/tidewater/web
+NODE ?= node
 
-.PHONY: run test test-rust test-clients test-crate bench fuzz lint fmt build quick clean
+.PHONY: run test test-rust test-clients test-web test-crate bench fuzz lint fmt build quick web clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -17,11 +19,16 @@ help:
 run: quick
 	"$(CARGO_TARGET_DIR)/quick/tidewater" serve --listen $(LISTEN) --data $(DATA) --samples samples
 
-quick:
+quick: web
 	cargo build --workspace --profile quick
 
-## make test          everything: lints, Rust tests, official clients
-test: lint test-rust test-clients
+## make web           build the page into the next server (Node 20.19 or newer); `make run` does it too
+web:
+	@if command -v $(NODE) >/dev/null; then $(NODE) web/build.mjs "$(WEB_CACHE)"; \
+	else echo "There is no Node: the server is built without its page, and says so at its address."; fi
+
+## make test          everything: lints, Rust tests, official clients, the page in a browser
+test: web lint test-rust test-clients test-web
 
 test-rust:
 	cargo test --workspace --no-fail-fast
@@ -33,6 +40,17 @@ test-crate:
 test-clients: $(VENV)/.stamp
 	cargo build --workspace
 	"$(VENV)/bin/python" -m pytest -q tests/clients --server "$(CARGO_TARGET_DIR)/debug/tidewater"
+
+## make test-web      the page in Chromium against a real server
+test-web: $(VENV)/.stamp-web
+	$(NODE) web/build.mjs "$(WEB_CACHE)" --required
+	sh tests/web/chromium.sh
+	cargo build --workspace
+	"$(VENV)/bin/python" -m pytest -q tests/web --server "$(CARGO_TARGET_DIR)/debug/tidewater"
+
+$(VENV)/.stamp-web: tests/web/requirements.txt $(VENV)/.stamp
+	"$(VENV)/bin/pip" install -q -r tests/web/requirements.txt
+	touch "$@"
 
 $(VENV)/.stamp: tests/clients/requirements.txt
 	$(PYTHON) -m venv "$(VENV)"
@@ -48,7 +66,7 @@ fmt:
 	cargo fmt --all
 
 ## make build         the fully optimized binary
-build:
+build: web
 	cargo build --workspace --release
 
 ## make bench         compare with DuckDB and chDB on generated telemetry (ROWS=10000000 PROFILE=release)

@@ -7,6 +7,7 @@ use tidewater_service::Service;
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::tls::Tls;
+use crate::ui::Ui;
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -21,12 +22,13 @@ struct Inner {
     public_url: String,
     auth: Auth,
     tls: Option<Tls>,
+    ui: Ui,
 }
 
 impl App {
     /// An app that listens on `address`.
     ///
-    /// Errors: settings of sign-in and TLS that cannot work.
+    /// Errors: settings of sign-in, TLS and the page that cannot work.
     pub fn new(service: Service, config: Config, address: std::net::SocketAddr) -> Result<App, String> {
         let tls = Tls::new(&config)?;
         let public_url = match &config.public_url {
@@ -35,12 +37,19 @@ impl App {
             None => format!("http://{address}"),
         };
         let auth = Auth::new(&config, &public_url)?;
-        Ok(App { inner: Arc::new(Inner { service, config, address, public_url, auth, tls }) })
+        let prefix = reqwest::Url::parse(&public_url).map(|url| url.path().trim_end_matches('/').to_string());
+        let ui = Ui::new(&config, &prefix.unwrap_or_default())?;
+        Ok(App { inner: Arc::new(Inner { service, config, address, public_url, auth, tls, ui }) })
     }
 
     /// Who may call.
     pub fn auth(&self) -> &Auth {
         &self.inner.auth
+    }
+
+    /// The page.
+    pub fn ui(&self) -> &Ui {
+        &self.inner.ui
     }
 
     /// The certificate; `None` for plain HTTP.

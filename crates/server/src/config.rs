@@ -80,6 +80,12 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// Names by which browsers may reach the server beside its own address; `*` is any.
     pub host_names: Vec<String>,
+    /// Directory of the page's built files, instead of those inside the binary; for work on the page.
+    pub page_dir: Option<PathBuf>,
+    /// The page's name at the first of `token_issuers`.
+    pub page_client_id: Option<String>,
+    /// Scopes that the page asks that issuer for.
+    pub page_scope: String,
     /// `text` or `json`.
     pub log_format: String,
     /// `error`, `warn`, `info`, `debug`, or filters such as `info,tidewater_service=debug`.
@@ -200,6 +206,9 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "names that browsers may reach the server by beside its address and loopback, separated by ','; '*.suffix', '*' is any",
     ),
+    setting("page_dir", "", "directory of the page's built files, instead of those inside the binary"),
+    setting("page_client_id", "", "the page's client id at the first of 'token_issuers'; people sign in there"),
+    setting("page_scope", "openid", "scopes that the page asks that issuer for"),
     setting("log_format", "text", "'text' or 'json'"),
     setting("log_level", "info", "'error', 'warn', 'info', 'debug', or filters such as 'info,tidewater_service=debug'"),
 ];
@@ -358,6 +367,9 @@ impl Config {
             samples_dir: reader.path("samples_dir"),
             cors_origins: reader.list("cors_origins"),
             host_names: reader.list("host_names"),
+            page_dir: reader.path("page_dir"),
+            page_client_id: Some(reader.text("page_client_id")).filter(|id| !id.is_empty()),
+            page_scope: reader.text("page_scope"),
             log_format: reader.one_of("log_format", &["text", "json"])?,
             log_level: reader.text("log_level"),
         };

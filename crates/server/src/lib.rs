@@ -1,6 +1,6 @@
 //! HTTP, configuration and the command line of Tidewater.
 //!
-//! `kusto` is Kusto's REST interface, `queries` the Query Service API, `http` the server under it, `config` the settings, `cli` the
+//! `kusto` is Kusto's REST interface, `queries` the Query Service API, `http` the server under it, `ui` the page, `config` the settings, `cli` the
 //! commands. Everything a request means happens in `tidewater_service`; this crate reads requests
 //! and writes answers.
 

@@ -11,4 +11,5 @@ mod links;
 mod manners;
 mod query;
 mod support;
+mod ui;
 mod wire;

@@ -1,23 +1,18 @@
-//! The page that deep links lead to. It shows what a link carries and how to run it, and runs nothing.
+//! What stands in the page's place in a server that was built without it. It shows what a link carries and how to run
+//! it, and runs nothing.
 //!
 //! Everything a link carries is a stranger's: it is shown as text, in a page whose policy allows no script, no form and
 //! nothing from elsewhere.
 
 use std::sync::LazyLock;
 
-use axum::Router;
-use axum::extract::State;
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use base64::Engine;
 use sha2::{Digest, Sha256};
 
-use crate::app::App;
+use super::PAGE;
 use crate::kusto::links::Link;
-
-/// The page's address; a database is `databases/NAME` below it.
-pub const PAGE: &str = "/ui/";
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem}\
     pre{background:#f3f3f3;padding:.8rem;overflow:auto}";
@@ -29,17 +24,8 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The page's addresses.
-pub fn routes() -> Router<App> {
-    Router::new().route(PAGE, get(page)).route("/ui/databases/{database}", get(page))
-}
-
-/// Whether a path is the page's: it is open to everybody and tells nothing about the data.
-pub fn is_path(path: &str) -> bool {
-    path.starts_with(PAGE)
-}
-
-async fn page(State(app): State<App>, uri: Uri) -> Response {
+/// The answer to any of the page's addresses. `address` is the server's own.
+pub fn page(address: &str, uri: &Uri) -> Response {
     let database = uri.path().strip_prefix(PAGE).and_then(|rest| rest.strip_prefix("databases/"));
     let link = Link::of(database, uri.query().unwrap_or(""));
     let headers = [
@@ -49,7 +35,7 @@ async fn page(State(app): State<App>, uri: Uri) -> Response {
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, html(&app.public_url(), &link)).into_response()
+    (headers, html(address, &link)).into_response()
 }
 
 fn html(address: &str, link: &Link) -> String {
@@ -85,7 +71,9 @@ fn html(address: &str, link: &Link) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Tidewater</title><style>{STYLE}</style></head>\
          <body><h1>Tidewater {version}</h1>{body}\
-         <p>This server speaks Kusto's REST interface. Point a Kusto client at <code>{address}</code>, or try:</p>\
+         <p>This server was built without its page: <code>make web</code> builds it (with Node 20.19 or newer), and the \
+         next build of the server takes it in.</p>\
+         <p>The server speaks Kusto's REST interface. Point a Kusto client at <code>{address}</code>, or try:</p>\
          <pre>tidewater query --url {address} 'print greeting = \"hello\"'\n\n\
          curl -s {address}/v1/rest/query -H 'Content-Type: application/json' \\\n  \
          -d '{{\"db\":\"NetDefaultDB\",\"csl\":\"print greeting = \\\"hello\\\"\"}}'</pre>\

@@ -1,0 +1,69 @@
+// Signing in and out, and who one is.
+
+import { records } from "../api/command";
+import { query } from "../api/query";
+import { isSignedIn, signIn, signOut, useKey, type Settings } from "../api/session";
+import type { Table } from "../lib/columns";
+import { button, dialog, h, replace } from "../parts/dom";
+
+let open: HTMLDialogElement | null = null;
+
+export function signInDialog(settings: Settings, done: () => void, trouble = ""): void {
+  if (open?.open) return;
+  const told = h("div", { attributes: { role: "alert" } }, trouble ? h("p", { class: "fault", text: trouble }) : null);
+  const failed = (error: unknown): void =>
+    replace(told, h("p", { class: "fault", text: error instanceof Error ? error.message : String(error) }));
+  const key = h("input", { attributes: { type: "password", autocomplete: "off", "aria-label": "Key", required: true } });
+  const where = settings.issuer === "" ? "this server" : settings.issuer;
+  const canSignIn = settings.issuer !== null && settings.clientId;
+  const form = h("form", {
+    class: "fields",
+    on: {
+      submit: (event) => {
+        event.preventDefault();
+        useKey(key.value);
+        whoAmI("").then(() => {
+          open?.close();
+          done();
+        }).catch((error: unknown) => failed(error));
+      },
+    },
+  }, h("label", {}, "Key of an account", key), h("div", { class: "row" }, h("button", { text: "Use this key", attributes: { type: "submit" } })));
+  open = dialog("Sign in", told,
+    h("p", { text: settings.signIn === "required" ? "This server answers those who have signed in." : "This server also answers without signing in." }),
+    canSignIn ? button(`Sign in at ${where}`, () => void signIn().catch(failed), { class: "primary wide" }) : null,
+    form);
+}
+
+/** The caller's name, as queries see it. */
+export async function whoAmI(database: string): Promise<string> {
+  const tables: Table[] = [];
+  const outcome = await query(
+    { database, text: "print current_principal()", signal: AbortSignal.timeout(30_000) },
+    { table: (table) => tables.push(table), rows: () => undefined });
+  return outcome.tables[0]?.columns[0]?.text(0) ?? "";
+}
+
+export async function accountDialog(settings: Settings, database: string, left: () => void): Promise<void> {
+  const name = h("strong", { text: "…" });
+  const rights = h("div", {});
+  const box = dialog("Who am I",
+    h("p", {}, "Queries see you as ", name),
+    rights,
+    settings.signIn === "off" ? h("p", { text: "Nobody signs in at this server: whoever reaches it may do everything." }) : null,
+    isSignedIn()
+      ? button("Sign out", () => void signOut().then(() => {
+          box.close();
+          left();
+        }), { class: "primary" })
+      : settings.signIn !== "off" ? button("Sign in", () => {
+          box.close();
+          document.dispatchEvent(new Event("tidewater-sign-in"));
+        }, { class: "primary" }) : null);
+  name.textContent = (await whoAmI(database).catch(() => "")) || "nobody";
+  const roles = await records(database, ".show principal roles").catch(() => []);
+  if (roles.length) {
+    replace(rights, h("h3", { text: "Roles" }), h("ul", {}, ...roles.slice(0, 100).map((row) =>
+      h("li", { text: [row.Scope, row.DatabaseName, row.Role].filter(Boolean).map(String).join(" · ") || JSON.stringify(row) }))));
+  }
+}

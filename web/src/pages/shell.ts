@@ -1,0 +1,81 @@
+// The frame around every page: name, ways to the pages, account, theme and help.
+
+import { applyTheme, isDark, switchTheme } from "../parts/theme";
+import { button, dialog, h, replace } from "../parts/dom";
+import type { Settings } from "../api/session";
+import { isSignedIn } from "../api/session";
+import type { Link } from "../lib/links";
+import { accountDialog } from "./account";
+import { QueryPage } from "./query/page";
+
+/** Keys that work; those of the editor are Monaco's. */
+const KEYS: [string, string][] = [
+  ["Shift+Enter, Ctrl+Enter, F5", "Run the selection, or the query around the cursor"],
+  ["Shift+Escape", "Cancel the run"],
+  ["Alt+N", "New tab"],
+  ["Shift+Alt+F", "Format the query"],
+  ["Ctrl+Space", "Complete"],
+  ["F1", "All commands of the editor"],
+  ["Ctrl+M", "Let Tab leave the editor"],
+  ["Alt+1, Alt+2, Alt+3", "To the explorer, the editor, the results"],
+  ["Arrows, Page Up/Down, Ctrl+Home/End", "Move in the grid; with Shift choose cells"],
+  ["S, F", "In the grid: sort by the column, filter and statistics"],
+  ["Enter", "In the grid: open the value; in the explorer: write the name"],
+  ["M", "In the explorer: what can be done"],
+  ["Ctrl+C, Ctrl+A", "In the grid: copy the chosen cells, choose all"],
+];
+
+export class Shell {
+  readonly element: HTMLElement;
+  private readonly page: QueryPage;
+  private readonly who = button("Account", () => void accountDialog(this.settings, this.page.database, () => this.reload()), { sign: "◔", class: "quiet" });
+  private readonly theme = button("Light or dark", () => switchTheme(), { sign: "◐", class: "quiet" });
+
+  constructor(private readonly settings: Settings, link: Link | null, database: string | null) {
+    this.page = new QueryPage(settings, link, database);
+    const explorer = button("Show or hide the explorer", () => this.page.toggleExplorer(), { sign: "☰", class: "quiet" });
+    this.element = h("div", { class: "shell" },
+      h("header", { class: "top" }, explorer, h("h1", {}, h("span", { class: "mark", attributes: { "aria-hidden": "true" } }), "Tidewater"),
+        h("span", { class: "grow" }),
+        button("Share", (event) => void this.page.share(event.currentTarget as HTMLElement)),
+        this.theme, this.who, button("Keyboard help", () => keys(this.settings), { sign: "?", class: "quiet" })),
+      this.page.element);
+    document.addEventListener("keydown", (event) => this.key(event));
+    document.addEventListener("tidewater-theme", () => this.page.theme(isDark()));
+  }
+
+  async start(): Promise<void> {
+    await this.page.start();
+    applyTheme();
+    this.told();
+  }
+
+  /** Everything again, for somebody else. */
+  reload(): void {
+    void this.page.reload();
+    this.told();
+  }
+
+  private told(): void {
+    this.who.classList.toggle("on", isSignedIn());
+    this.who.title = isSignedIn() ? "Account: signed in" : "Account";
+  }
+
+  private key(event: KeyboardEvent): void {
+    if (!event.altKey || event.ctrlKey || event.metaKey) return;
+    const act: Record<string, () => void> = {
+      Digit1: () => this.page.focusExplorer(), Digit2: () => this.page.focusEditor(), Digit3: () => this.page.focusResults(), KeyN: () => this.page.newTab(),
+    };
+    const found = act[event.code];
+    if (!found) return;
+    event.preventDefault();
+    found();
+  }
+}
+
+function keys(settings: Settings): void {
+  const table = h("table", { class: "keys" }, h("tbody"));
+  replace(table.tBodies[0]!, ...KEYS.map(([key, what]) =>
+    h("tr", {}, h("th", { attributes: { scope: "row" } }, h("kbd", { text: key })), h("td", { text: what }))));
+  dialog("Keyboard", table, h("p", { class: "hint", text: `Tidewater ${settings.version}. Clients connect to ${settings.address}` }));
+}
