@@ -141,7 +141,8 @@ def test_a_link_never_runs_a_command(tidewater, server, text):
 
 
 def test_a_links_parameters_fill_its_text(tidewater):
-    tidewater.open(f"/Samples?query={packed('print city = \"{City}\"')}&City=Oslo")
+    text = packed('print city = "{City}"')
+    tidewater.open(f"/Samples?query={text}&City=Oslo")
     tidewater.ended()
     assert tidewater.rows() == [["Oslo"]]
 

@@ -42,7 +42,7 @@ def test_a_million_rows_stream_in_and_stay_quick(tidewater):
 
 
 def test_long_numbers_keep_their_digits(tidewater):
-    tidewater.open().run("print big = 9223372036854775807, small = -9007199254740993, real = 0.1, nan = real(nan), none = long(null), "
+    tidewater.open().run("print big = 9223372036854775807, small = -9007199254740993, r = 0.1, nan = real(nan), none = long(null), "
                          "d = dynamic({\"n\": 9223372036854775807, \"t\": \"9223372036854775807\"}), dec = decimal(12345678901234567890.5)")
     assert tidewater.rows()[0] == ["9223372036854775807", "-9007199254740993", "0.1", "NaN", "null",
                                    '{"n":9223372036854775807,"t":"9223372036854775807"}', "12345678901234567890.5"]
@@ -50,7 +50,7 @@ def test_long_numbers_keep_their_digits(tidewater):
 
 def test_times_show_as_the_server_tells_them(tidewater):
     tidewater.open().run("print a = datetime(2020-01-02 03:04:05.1234567), b = datetime(0001-01-01), c = datetime(9999-12-31 23:59:59.9999999), "
-                         "d = 1.02:03:04.5, e = datetime(2020-01-02)")
+                         "d = time(1.02:03:04.5), e = datetime(2020-01-02)")
     assert tidewater.rows()[0] == ["2020-01-02T03:04:05.1234567Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z",
                                    "1.02:03:04.5000000", "2020-01-02T00:00:00Z"]
 
@@ -58,10 +58,10 @@ def test_times_show_as_the_server_tells_them(tidewater):
 def test_columns_sort_filter_and_tell_their_figures(tidewater):
     page = tidewater.open().run("datatable(name: string, n: long) ['b', 10, 'a', 9, 'c', long(null), 'a', 100] ").page
     head = page.get_by_role("columnheader")
-    head.nth(1).get_by_role("button", name="nlong").click()
+    head.nth(1).get_by_role("button", name="n long").click()
     expect(head.nth(1)).to_have_attribute("aria-sort", "ascending")
     assert [row[1] for row in tidewater.rows()] == ["9", "10", "100", "null"]
-    head.nth(1).get_by_role("button", name="nlong").click()
+    head.nth(1).get_by_role("button", name="n long").click()
     expect(head.nth(1)).to_have_attribute("aria-sort", "descending")
     assert [row[1] for row in tidewater.rows()] == ["100", "10", "9", "null"]
     page.get_by_role("button", name="Filter and statistics of name").click()
@@ -80,7 +80,6 @@ def test_the_grid_works_by_keys_alone(tidewater):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowDown")
     page.keyboard.press("Control+c")
-    expect(page.locator(".toast")).to_have_text("Value copied.") if False else None
     page.keyboard.press("Shift+ArrowLeft")
     page.keyboard.press("Control+c")
     expect(page.locator(".toast")).to_have_text("2 rows copied.")
@@ -160,7 +159,6 @@ HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 def test_hostile_texts_stay_texts(tidewater, server):
     quoted = json.dumps(HOSTILE)
-    server.command(f".create table [{quoted}] ([{quoted}]: string) with (docstring={quoted}, folder={quoted})") if False else None
     page = tidewater.open().page
     tidewater.run(f"datatable([{quoted}]: string, n: long, d: dynamic) [{quoted}, 1, dynamic({{{quoted}: {quoted}}})] | render columnchart with (title={quoted})")
     expect(page.locator(".chart[data-drawn]")).to_be_visible()

@@ -15,6 +15,7 @@ self.MonacoEnvironment = {
 };
 kustoDefaults.setLanguageSettings({
   ...kustoDefaults.languageSettings,
+  formatter: { indentationSize: 4, pipeOperatorStyle: "NewLine" },
   enableQueryWarnings: true,
   enableQuerySuggestions: true,
   enableQuickFixes: true,

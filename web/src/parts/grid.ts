@@ -224,7 +224,7 @@ export class Grid {
   private paint(): void {
     const total = this.total;
     this.scroller.setAttribute("aria-rowcount", String(total + 1));
-    this.space.style.height = `${Math.min(total * ROW, MAX_HEIGHT)}px`;
+    this.space.style.height = `${Math.min(total * ROW, MAX_HEIGHT) + HEAD}px`;
     const { top, visible } = this.geometry();
     const first = Math.floor(top / ROW);
     const last = Math.min(total, first + visible);

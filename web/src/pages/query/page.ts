@@ -32,8 +32,8 @@ export class QueryPage {
   private editor: Editor | null = null;
   private schema: Schema | null = null;
 
-  constructor(settings: Settings, private readonly link: Link | null, database: string | null) {
-    this.tabs = new Tabs(link?.alone ?? false, database ?? settings.defaultDatabase);
+  constructor(settings: Settings, private readonly link: Link | null, private readonly asked: string | null) {
+    this.tabs = new Tabs(link?.alone ?? false, asked ?? settings.defaultDatabase);
     if (link) {
       // A tab that is still empty is taken, so that links do not leave a trail of empty ones.
       const spare = this.tabs.list.find((tab) => tab.text.trim() === "");
@@ -44,8 +44,8 @@ export class QueryPage {
       } else {
         this.tabs.add(link.query, link.database ?? undefined, link.name?.slice(0, 60));
       }
-    } else if (database && this.tabs.current.database !== database) {
-      this.tabs.current.database = database;
+    } else if (asked) {
+      this.tabs.current.database = asked;
     }
     this.explorer = new Explorer({
       schema: (schema) => this.learn(schema),
@@ -103,7 +103,7 @@ export class QueryPage {
   /** A first query that gives something, over whatever is there. */
   private welcome(): string {
     const samples = this.schema?.Databases.Samples?.Tables;
-    if (!samples?.Flights) return FIRST;
+    if (!samples?.Flights || (this.asked && this.asked !== "Samples")) return FIRST;
     this.tabs.current.database = "Samples";
     return "// Tables are listed on the left; Shift+Enter runs the query around the cursor.\nFlights\n| summarize Flights = count() by origin, bin(time_hour, 7d)\n| render timechart with (title=\"Flights per week\")\n\nFlights\n| where dep_delay > 60\n| top 100 by dep_delay";
   }
@@ -130,7 +130,8 @@ export class QueryPage {
   }
 
   focusResults(): void {
-    this.results.element.querySelector<HTMLElement>(".grid-scroll, [role=tab].on")?.focus();
+    const within = (selector: string) => this.results.element.querySelector<HTMLElement>(selector);
+    (within(".grid-scroll") ?? within("[role=tab].on"))?.focus();
   }
 
   private learn(schema: Schema): void {
