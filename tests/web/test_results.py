@@ -168,7 +168,7 @@ def test_hostile_texts_stay_texts(tidewater, server):
     page.locator(".grid-cell").last.dblclick()
     expect(page.locator(".tree")).to_contain_text("onerror")
     page.locator(".grid-more").first.click()
-    expect(page.locator(".about h3")).to_have_text(HOSTILE)
+    expect(page.locator(".about h2")).to_have_text(HOSTILE)
     page.keyboard.press("Escape")
     tidewater.run(f"print [{quoted}] == 1")
     expect(tidewater.fault()).to_be_visible()

@@ -13,7 +13,7 @@ export function signInDialog(settings: Settings, done: () => void, trouble = "")
   const told = h("div", { attributes: { role: "alert" } }, trouble ? h("p", { class: "fault", text: trouble }) : null);
   const failed = (error: unknown): void =>
     replace(told, h("p", { class: "fault", text: error instanceof Error ? error.message : String(error) }));
-  const key = h("input", { attributes: { type: "password", autocomplete: "off", "aria-label": "Key", required: true } });
+  const key = h("input", { attributes: { type: "password", autocomplete: "off", required: true } });
   const where = settings.issuer === "" ? "this server" : settings.issuer;
   const canSignIn = settings.issuer !== null && settings.clientId;
   const form = h("form", {

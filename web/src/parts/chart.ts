@@ -59,17 +59,17 @@ export class ChartView {
     this.watch.observe(this.canvas);
     if (what.kind === "map") {
       void import("./map").then(({ mapOption }) => {
-        this.instance?.setOption({ ...base(what), ...mapOption(echarts, what, palette(), ink()) });
         this.ready();
+        this.instance?.setOption({ ...base(what), ...mapOption(echarts, what, palette(), ink()) });
       });
       return;
     }
-    this.instance.setOption(option(what));
     this.ready();
+    this.instance.setOption(option(what));
   }
 
   private ready(): void {
-    // Tests, and people's own scripts, wait for this.
+    // Tests, and people's own scripts, wait for this; it may come while the option is set.
     this.instance?.on("finished", () => {
       this.element.dataset.drawn = "true";
     });
@@ -116,7 +116,7 @@ function describe(what: Chart, asked: Visualization): string {
 }
 
 function titleOf(what: Chart): HTMLElement | null {
-  return what.title ? h("h3", { class: "chart-title", text: what.title }) : null;
+  return what.title ? h("h2", { class: "chart-title", text: what.title }) : null;
 }
 
 function cards(what: Extract<Chart, { kind: "card" }>): HTMLElement {
@@ -261,7 +261,7 @@ function panels(what: XY): EChartsCoreOption {
   const columns = places(what);
   const names = [...new Set(what.series.map((series) => series.name))];
   const sums = what.stack === "stacked100" ? totals(what) : null;
-  const height = 100 / columns.length;
+  const height = 92 / columns.length;
   const room = names.length > 1 && what.legend ? 200 : 24;
   return {
     ...base(what), useUTC: true, legend: legend(what, names),

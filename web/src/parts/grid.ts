@@ -57,7 +57,7 @@ export class Grid {
       class: "grid-scroll",
       attributes: { role: "grid", tabindex: 0, "aria-label": "Rows of the result", "aria-multiselectable": "true" },
       on: { scroll: () => this.draw(), keydown: (event) => this.key(event) },
-    }, h("div", { class: "grid-top", attributes: { role: "rowgroup" } }, this.head, this.pane), this.space);
+    }, h("div", { class: "grid-top", attributes: { role: "presentation" } }, this.head, this.pane), this.space);
     this.element = h("div", { class: "grid" }, this.scroller);
     this.pane.addEventListener("pointerdown", (event) => this.press(event));
     this.pane.addEventListener("dblclick", () => this.open());
@@ -468,7 +468,7 @@ export class Grid {
         void copy(lines.join("\n"), `${count(size)} values`);
       })));
     const panel = h("div", { class: "panel about", attributes: { role: "dialog", "aria-label": `Column ${column.name}` } },
-      h("h3", { text: column.name }), form, figures);
+      h("h2", { text: column.name }), form, figures);
     popover(anchor, panel);
     value.focus();
     const check = new Latest().begin();
@@ -484,7 +484,7 @@ export class Grid {
           ...line("Greatest", found.max.slice(0, 80)),
           ...(found.mean === null ? [] : line("Mean", String(Number(found.mean.toPrecision(8))))),
           ...(found.sum === null ? [] : line("Sum", String(Number(found.sum.toPrecision(12)))))),
-        h("h4", { text: "Most frequent" }),
+        h("h3", { text: "Most frequent" }),
         h("ol", { class: "top" }, ...found.top.map((item) => {
           const bar = h("span", { class: "bar" });
           bar.style.width = `${(item.count / most) * 100}%`;

@@ -15,7 +15,12 @@ export function mapOption(
 ): EChartsCoreOption {
   if (!registered) {
     const world = land as unknown as Topology<{ countries: GeometryCollection }>;
-    echarts.registerMap("world", feature(world, world.objects.countries) as unknown as Parameters<typeof echarts.registerMap>[1]);
+    const shapes = feature(world, world.objects.countries);
+    for (const { geometry } of shapes.features) {
+      if (geometry?.type === "Polygon") geometry.coordinates.forEach(unwrap);
+      else if (geometry?.type === "MultiPolygon") geometry.coordinates.forEach((polygon) => polygon.forEach(unwrap));
+    }
+    echarts.registerMap("world", shapes as unknown as Parameters<typeof echarts.registerMap>[1]);
     registered = true;
   }
   const names = [...new Set(what.points.map((point) => point.name))];
@@ -45,6 +50,17 @@ export function mapOption(
       itemStyle: { opacity: 0.75 },
     })),
   };
+}
+
+/** A coast that crosses the date line goes on beyond 180 degrees instead of back across the whole map. */
+function unwrap(ring: number[][]): void {
+  let turn = 0;
+  for (let at = 1; at < ring.length; at++) {
+    const step = ring[at]![0]! + turn - ring[at - 1]![0]!;
+    if (step > 180) turn -= 360;
+    else if (step < -180) turn += 360;
+    ring[at]![0]! += turn;
+  }
 }
 
 /** The part of the world that the points are in, with a margin. */

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::accounts::{self, Account, Kind};
+use super::authorize::{self, Codes};
 use crate::app::App;
 use crate::files::replace_private;
 
@@ -48,12 +49,13 @@ const KEY_FILE: &str = "auth/signing-key.p8";
 /// The tenant in tokens of this issuer.
 const TENANT: &str = "tidewater";
 
-/// The issuer's key and the device codes that wait.
+/// The issuer's key and the codes that wait.
 pub struct LocalIssuer {
     key: EncodingKey,
     key_id: String,
     public: (String, String),
     devices: Mutex<Devices>,
+    pub(super) codes: Codes,
 }
 
 #[derive(Default)]
@@ -100,6 +102,7 @@ impl LocalIssuer {
             key_id: URL_SAFE_NO_PAD.encode(thumbprint),
             public: (x, y),
             devices: Mutex::default(),
+            codes: Codes::default(),
         })
     }
 
@@ -159,6 +162,7 @@ pub fn routes() -> Router<App> {
         .route("/{tenant}/.well-known/openid-configuration", get(discovery))
         .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery))
         .route("/auth/keys", get(keys))
+        .route("/auth/authorize", get(authorize::ask).post(authorize::answer))
         .route("/auth/token", token())
         .route("/auth/devicecode", device())
         .route("/auth/device", get(device_page).post(device_answer))
@@ -179,7 +183,7 @@ pub fn is_public(path: &str) -> bool {
         || path.ends_with("/oauth2/v2.0/devicecode")
 }
 
-fn no_issuer() -> Response {
+pub(super) fn no_issuer() -> Response {
     crate::http::json(
         StatusCode::NOT_FOUND,
         &json!({"error": "not_found", "error_description": "the built-in issuer is off (setting 'local_issuer')"}),
@@ -197,12 +201,12 @@ async fn discovery(State(app): State<App>) -> Response {
             "issuer": url,
             "token_endpoint": format!("{url}/auth/token"),
             "device_authorization_endpoint": format!("{url}/auth/devicecode"),
-            // No one is sent there; MSAL insists on the member.
             "authorization_endpoint": format!("{url}/auth/authorize"),
             "jwks_uri": format!("{url}/auth/keys"),
-            "grant_types_supported": ["client_credentials", DEVICE_GRANT],
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
-            "response_types_supported": ["token"],
+            "grant_types_supported": ["authorization_code", "client_credentials", DEVICE_GRANT],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "none"],
+            "response_types_supported": ["code", "token"],
+            "code_challenge_methods_supported": ["S256"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],
             "scopes_supported": ["openid", ".default"],
@@ -221,25 +225,29 @@ async fn keys(State(app): State<App>) -> Response {
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// An OAuth error. Source: RFC 6749 section 5.2.
-fn failure(status: StatusCode, error: &str, description: &str) -> Response {
+pub(super) fn failure(status: StatusCode, error: &str, description: &str) -> Response {
     let mut response = crate::http::json(status, &json!({"error": error, "error_description": description}));
     response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
 }
 
-fn bad_form(description: impl std::fmt::Display) -> Response {
+pub(super) fn bad_form(description: impl std::fmt::Display) -> Response {
     failure(StatusCode::BAD_REQUEST, "invalid_request", &description.to_string())
 }
 
 /// The fields of a form, url-encoded or multipart (`curl -F`).
-async fn form(headers: &HeaderMap, body: Body) -> Result<HashMap<String, String>, String> {
+pub(super) async fn form(headers: &HeaderMap, body: Body) -> Result<HashMap<String, String>, String> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let mut fields = HashMap::new();
     let bytes = axum::body::to_bytes(body, MAX_FORM_BYTES).await.map_err(|_| "the form is too large".to_string())?;
     if let Some(parameters) = content_type.strip_prefix("multipart/form-data") {
         return multipart(parameters, &bytes);
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| "the form is not UTF-8".to_string())?;
+    pairs(std::str::from_utf8(&bytes).map_err(|_| "the form is not UTF-8".to_string())?)
+}
+
+/// The fields of a url-encoded form, or of an address.
+pub(super) fn pairs(text: &str) -> Result<HashMap<String, String>, String> {
+    let mut fields = HashMap::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decoded = |text| crate::kusto::request::decode_argument(text).map_err(|error| error.message().to_string());
@@ -312,6 +320,7 @@ async fn token(State(app): State<App>, headers: HeaderMap, body: Body) -> Respon
             };
             granted(&app, local, &account, &account.id, audience(&fields))
         }
+        Some("authorization_code") => authorize::exchange(&app, &local.codes, &fields),
         Some(DEVICE_GRANT | "device_code") => {
             let code = fields.get("device_code").or_else(|| fields.get("code")).cloned().unwrap_or_default();
             match polled(&mut local.devices.lock(), &code) {
@@ -350,7 +359,13 @@ fn polled(devices: &mut Devices, code: &str) -> Result<Device, Box<Response>> {
     devices.waiting.remove(code).ok_or_else(expired)
 }
 
-fn granted(app: &App, local: &LocalIssuer, account: &Account, client: &str, audience: Option<String>) -> Response {
+pub(super) fn granted(
+    app: &App,
+    local: &LocalIssuer,
+    account: &Account,
+    client: &str,
+    audience: Option<String>,
+) -> Response {
     let audience = audience.unwrap_or_else(|| app.public_url());
     if !app.auth().is_audience(&audience) {
         let text = format!("this server has no audience '{}'", audience.escape_debug());

@@ -5,6 +5,7 @@
 //! request that shows something void is refused with 401 even where anonymous ones are let in. Source: kusto-rest 11.
 
 pub mod accounts;
+pub mod authorize;
 pub mod bearer;
 pub mod issuer;
 

@@ -29,8 +29,7 @@ pub async fn start_with(change: impl FnOnce(&mut Config)) -> Server {
     // Whether the page was built must make no difference to these tests.
     let page_dir = directory.path().join("page");
     std::fs::create_dir(&page_dir).unwrap();
-    let mut config =
-        Config { listen: "127.0.0.1:0".into(), data_dir, page_dir: Some(page_dir), ..Config::default() };
+    let mut config = Config { listen: "127.0.0.1:0".into(), data_dir, page_dir: Some(page_dir), ..Config::default() };
     change(&mut config);
     let server = cli::start(config, tokio::runtime::Handle::current()).await.unwrap();
     let url = format!("http://{}", server.address);

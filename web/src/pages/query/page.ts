@@ -69,7 +69,8 @@ export class QueryPage {
     const side = splitter("Width of the explorer", true, () => this.explorer.element.offsetWidth, (size) => {
       this.explorer.element.style.width = `${Math.max(140, Math.min(size, 600))}px`;
     });
-    this.element = h("div", { class: "query-page" }, this.explorer.element, side, this.work);
+    this.explorer.element.append(side);
+    this.element = h("div", { class: "query-page" }, this.explorer.element, this.work);
     if (matchMedia("(max-width: 700px)").matches) this.element.classList.add("narrow");
     this.drop();
   }
@@ -122,7 +123,8 @@ export class QueryPage {
 
   focusExplorer(): void {
     this.element.classList.remove("explorer-gone");
-    this.explorer.element.querySelector<HTMLElement>("[role=treeitem][tabindex='0'], input")?.focus();
+    const within = (selector: string) => this.explorer.element.querySelector<HTMLElement>(selector);
+    (within("[role=treeitem][tabindex='0']") ?? within("input"))?.focus();
   }
 
   focusEditor(): void {

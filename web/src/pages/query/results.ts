@@ -272,14 +272,14 @@ export class Results {
     const wasHidden = this.detail.hidden;
     this.detail.hidden = false;
     replace(this.detail,
-      h("header", {}, h("h3", { text: column.name }), h("span", { class: "grid-type", text: `${column.type}, row ${count(row + 1)}` }),
+      h("header", {}, h("h2", { text: column.name }), h("span", { class: "grid-type", text: `${column.type}, row ${count(row + 1)}` }),
         button("Copy", () => void copy(whole, "Value")),
         button("Close", () => {
           this.detail.hidden = true;
           this.grids.get(table)?.focus();
         }, { sign: "✕", class: "quiet" })),
       isTree ? tree(value) : h("pre", { text: shown }),
-      h("h4", { text: "Row" }), h("dl", { class: "record" }, ...fields));
+      h("h3", { text: "Row" }), h("dl", { class: "record" }, ...fields));
     if (wasHidden) this.grids.get(table)?.grown();
   }
 
