@@ -109,6 +109,9 @@ export function menu(
   element.querySelector("button")?.focus();
 }
 
+/** Height that a panel should have room for. */
+const PANEL = 500;
+
 /** Shows an element below another one, inside the window. */
 export function popover(anchor: HTMLElement, element: HTMLElement): void {
   if (!element.hasAttribute("popover")) element.setAttribute("popover", "auto");
@@ -124,7 +127,11 @@ export function popover(anchor: HTMLElement, element: HTMLElement): void {
   const left = Math.max(4, Math.min(place.left, innerWidth - size.width - 4));
   const below = place.bottom + 4 + size.height <= innerHeight;
   element.style.left = `${left}px`;
-  element.style.top = below ? `${place.bottom + 4}px` : `${Math.max(4, place.top - size.height - 4)}px`;
+  const top = below ? place.bottom + 4 : Math.max(4, place.top - size.height - 4);
+  // What fills itself later grows down to the window's edge, and then scrolls.
+  const moved = element.classList.contains("panel") ? Math.max(4, Math.min(top, innerHeight - PANEL)) : top;
+  element.style.top = `${moved}px`;
+  element.style.maxHeight = `${innerHeight - moved - 4}px`;
 }
 
 export async function copy(text: string, what: string): Promise<void> {
