@@ -113,13 +113,12 @@ def test_everybody_can_use_it(visit, server, theme, request):
     assert AXE, "axe-core is among the page's packages: make web"
 
     def check(what):
-        # Through the protocol, for the page's own policy lets no script in.
+        # Through the protocol, for the page's own policy lets no script in. The editor's colours are Monaco's.
         page.evaluate(AXE.read_text())
-        found = page.evaluate("""() => axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'],
+        found = page.evaluate("""() => axe.run({exclude: ['.monaco-editor']}, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'],
             // A branch of a tree holds its children, which its name leaves out.
             rules: {'label-content-name-mismatch': {enabled: false}}})""")
-        told = [(item["id"], item["help"], [node["html"][:200] for node in item["nodes"]][:3]) for item in found["violations"]
-                if not all(".monaco-editor" in str(node["target"]) for node in item["nodes"])]
+        told = [(item["id"], item["help"], [node["html"][:200] for node in item["nodes"]][:3]) for item in found["violations"]]
         assert told == [], what
 
     check("the table")
