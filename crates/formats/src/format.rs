@@ -89,13 +89,18 @@ pub enum Compression {
     None,
     /// gzip, also several members one after another.
     Gzip,
-    /// Named so that it can be refused clearly.
+    /// A zip archive with one file.
     Zip,
-    /// Named so that it can be refused clearly.
+    /// Zstandard, also several frames one after another.
     Zstd,
 }
 
 impl Compression {
+    /// Whether an input must be a file or in memory, because it is read from its end.
+    pub fn needs_seek(self) -> bool {
+        self == Compression::Zip
+    }
+
     /// By the extension of a path: `.gz`, `.zip`, `.zst`.
     pub fn of_path(path: &str) -> Compression {
         match Path::new(path).extension().and_then(|extension| extension.to_str()) {

@@ -42,6 +42,7 @@ pub fn infer_schema(input: Input, options: &DecodeOptions) -> Result<Inferred, E
             let schema = TableSchema::new(vec![Column::new("Column1", KqlType::String)]);
             Ok(Inferred { schema, has_header: false })
         }
+        Format::W3cLogFile => infer_w3c(input, options),
         format if format.delimiter().is_some() => infer_delimited(input, options),
         other => Err(Error::NotServed(format!("the ingestion format '{}'", other.name()))),
     }
@@ -121,6 +122,32 @@ fn is_header(row: &[String]) -> bool {
     let distinct: HashSet<&String> = row.iter().collect();
     distinct.len() == row.len()
         && row.iter().all(|cell| !cell.is_empty() && cell.len() <= 1024 && type_of_text(cell) == KqlType::String)
+}
+
+fn infer_w3c(input: Input, options: &DecodeOptions) -> Result<Inferred, Error> {
+    let mut lines = crate::w3c::Lines::open(input, options)?;
+    let mut columns: Vec<(String, Option<KqlType>)> = Vec::new();
+    for _ in 0..SAMPLE_RECORDS {
+        if !lines.advance()? {
+            break;
+        }
+        for (name, value) in lines.record() {
+            let ty = value.map(|value| type_of_text(&value));
+            match columns.iter_mut().find(|(known, _)| known == name) {
+                None => columns.push((name.to_string(), ty)),
+                Some((_, known)) => {
+                    if let Some(ty) = ty {
+                        *known = Some(merge(*known, ty));
+                    }
+                }
+            }
+        }
+    }
+    if columns.is_empty() {
+        return Err(Error::Input("no schema can be inferred from an empty input".into()));
+    }
+    let columns = columns.into_iter().map(|(name, ty)| Column::new(name, ty.unwrap_or(KqlType::String)));
+    Ok(Inferred { schema: TableSchema::new(columns.collect()), has_header: false })
 }
 
 fn infer_json(input: Input, options: &DecodeOptions) -> Result<Inferred, Error> {

@@ -8,6 +8,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::error::Error;
 use crate::format::Compression;
+use crate::packed::{Utf16, zipped};
 
 /// The bytes of an input.
 pub enum Input {
@@ -15,33 +16,49 @@ pub enum Input {
     Bytes(Bytes),
     /// An open file, read from its beginning.
     File(File),
-    /// A stream; Parquet needs one of the others.
+    /// A stream; Parquet and zip archives need one of the others.
     Stream(Box<dyn Read + Send>),
 }
 
 impl Input {
-    /// The decompressed bytes as a stream.
+    /// The decompressed bytes as a stream, in UTF-8 where a byte order mark tells that they are in UTF-16.
     pub(crate) fn reader(self, compression: Compression) -> Result<Box<dyn BufRead + Send>, Error> {
-        let raw: Box<dyn Read + Send> = match self {
-            Input::Bytes(bytes) => Box::new(Cursor::new(bytes)),
-            Input::File(file) => Box::new(file),
-            Input::Stream(stream) => stream,
-        };
-        let plain: Box<dyn Read + Send> = match compression {
-            Compression::None => raw,
-            Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, raw))),
-            Compression::Zip => return Err(Error::NotServed("zip compression".into())),
-            Compression::Zstd => return Err(Error::NotServed("zstd compression".into())),
+        let plain: Box<dyn Read + Send> = match (compression, self) {
+            (Compression::Zip, Input::Bytes(bytes)) => zipped(Cursor::new(bytes))?,
+            (Compression::Zip, Input::File(file)) => zipped(file)?,
+            (Compression::Zip, Input::Stream(_)) => {
+                return Err(Error::NotServed("a zip archive from a stream, which cannot be read from its end,".into()));
+            }
+            (Compression::None, input) => input.raw(),
+            (Compression::Gzip, input) => {
+                Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, input.raw())))
+            }
+            (Compression::Zstd, input) => {
+                let decoder = zstd::Decoder::new(input.raw()).map_err(|error| read_error(&error, 0))?;
+                Box::new(decoder)
+            }
         };
         let mut reader = BufReader::with_capacity(256 << 10, plain);
         let head = reader.fill_buf().map_err(|error| read_error(&error, 0))?;
-        if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
-            return Err(Error::Input("the input starts with a UTF-16 byte order mark; expected UTF-8".into()));
+        let big_endian = match head {
+            [0xff, 0xfe, ..] => false,
+            [0xfe, 0xff, ..] => true,
+            [0xef, 0xbb, 0xbf, ..] => {
+                reader.consume(3);
+                return Ok(Box::new(reader));
+            }
+            _ => return Ok(Box::new(reader)),
+        };
+        reader.consume(2);
+        Ok(Box::new(BufReader::with_capacity(256 << 10, Utf16::new(reader, big_endian))))
+    }
+
+    fn raw(self) -> Box<dyn Read + Send> {
+        match self {
+            Input::Bytes(bytes) => Box::new(Cursor::new(bytes)),
+            Input::File(file) => Box::new(file),
+            Input::Stream(stream) => stream,
         }
-        if head.starts_with(b"\xef\xbb\xbf") {
-            reader.consume(3);
-        }
-        Ok(Box::new(reader))
     }
 }
 

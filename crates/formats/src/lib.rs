@@ -13,9 +13,11 @@ mod infer;
 mod input;
 mod json;
 mod mapping;
+mod packed;
 mod parquet;
 mod reject;
 mod text;
+mod w3c;
 
 use arrow::record_batch::RecordBatch;
 use tidewater_kql::TableSchema;
@@ -105,6 +107,7 @@ pub fn decode(input: Input, schema: &TableSchema, options: DecodeOptions) -> Res
         Format::Txt | Format::Raw => Box::new(text::TextRecords::open(input, schema, &options)?),
         Format::Json | Format::MultiJson => Box::new(json::JsonRecords::open(input, schema, &options, mapping)?),
         Format::Parquet => Box::new(parquet::ParquetRecords::open(input, schema, &options, mapping)?),
+        Format::W3cLogFile => Box::new(w3c::W3cRecords::open(input, schema, &options, mapping)?),
         other => return Err(Error::NotServed(format!("the ingestion format '{}'", other.name()))),
     };
     Ok(Decoder { records, rejects: Rejects::default(), finished: false })

@@ -29,7 +29,7 @@ pub enum Source {
     Ordinal(usize),
     /// Path in a JSON record: keys and indexes.
     Path(Vec<PathStep>),
-    /// Name of a Parquet column.
+    /// Name of a Parquet column, or of a field of a W3C log.
     Field(String),
     /// The same text for every record.
     Constant(String),
@@ -66,7 +66,7 @@ impl Mapping {
                 Source::Constant(_) => true,
                 Source::Ordinal(_) => format.delimiter().is_some(),
                 Source::Path(_) => matches!(format, Format::Json | Format::MultiJson | Format::Parquet),
-                Source::Field(_) => format == Format::Parquet,
+                Source::Field(_) => matches!(format, Format::Parquet | Format::W3cLogFile),
             };
             if !suits {
                 return Err(Error::Mapping(format!(

@@ -332,3 +332,133 @@ mod parquet_files {
         assert_eq!((batches[0].num_rows(), rejects.count), (2, 1));
     }
 }
+
+/// A zip archive as other programs write it: local headers, packed bytes, directory, end.
+fn zip(files: &[(&str, &[u8], bool)]) -> Vec<u8> {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, data, deflated) in files {
+        let mut crc = flate2::Crc::new();
+        crc.update(data);
+        let packed = match deflated {
+            true => {
+                let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Level::default());
+                encoder.write_all(data).unwrap();
+                encoder.finish().unwrap()
+            }
+            false => data.to_vec(),
+        };
+        let start = out.len() as u32;
+        let mut head = Vec::new();
+        for half in [20_u16, 0, if *deflated { 8 } else { 0 }, 0, 0x21] {
+            head.extend(half.to_le_bytes());
+        }
+        for word in [crc.sum(), packed.len() as u32, data.len() as u32] {
+            head.extend(word.to_le_bytes());
+        }
+        head.extend((name.len() as u16).to_le_bytes());
+        head.extend(0_u16.to_le_bytes());
+        out.extend(b"PK\x03\x04");
+        out.extend(&head);
+        out.extend(name.as_bytes());
+        out.extend(&packed);
+        directory.extend(b"PK\x01\x02\x14\x00");
+        directory.extend(&head);
+        directory.extend([0; 10]);
+        directory.extend(start.to_le_bytes());
+        directory.extend(name.as_bytes());
+    }
+    let (count, start, size) = (files.len() as u16, out.len() as u32, directory.len() as u32);
+    out.extend(&directory);
+    out.extend(b"PK\x05\x06\0\0\0\0");
+    for half in [count, count] {
+        out.extend(half.to_le_bytes());
+    }
+    for word in [size, start] {
+        out.extend(word.to_le_bytes());
+    }
+    out.extend([0, 0]);
+    out
+}
+
+fn packed(compression: Compression) -> DecodeOptions {
+    DecodeOptions { compression, ..DecodeOptions::new(Format::Csv) }
+}
+
+#[test]
+fn zip_archives_with_one_file_and_zstd_frames_are_read() {
+    let table = schema(&[("a", KqlType::Long)]);
+    let data = b"1\n2\n";
+    for deflated in [true, false] {
+        let archive = zip(&[("dir/x.csv", data, deflated)]);
+        let (batches, _) = read(&archive, &table, packed(Compression::Zip));
+        assert_eq!(long(&batches[0], 0), [Some(1), Some(2)]);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&archive).unwrap();
+        std::io::Seek::rewind(&mut file).unwrap();
+        let batches: Vec<_> =
+            decode(Input::File(file), &table, packed(Compression::Zip)).unwrap().collect::<Result<_, _>>().unwrap();
+        assert_eq!(long(&batches[0], 0), [Some(1), Some(2)]);
+    }
+    let mut frames = zstd::encode_all(&data[..], 0).unwrap();
+    frames.extend(zstd::encode_all(&b"3\n"[..], 0).unwrap());
+    let (batches, _) = read(&frames, &table, packed(Compression::Zstd));
+    assert_eq!(long(&batches[0], 0), [Some(1), Some(2), Some(3)]);
+}
+
+#[test]
+fn damaged_and_strange_archives_are_refused() {
+    let table = schema(&[("a", KqlType::Long)]);
+    let two = zip(&[("a.csv", b"1\n", true), ("b.csv", b"2\n", true)]);
+    assert!(fails(&two, &table, packed(Compression::Zip)).contains("several files"));
+    assert!(fails(zip(&[]), &table, packed(Compression::Zip)).contains("no file"));
+    assert!(fails(b"1\n2\n", &table, packed(Compression::Zip)).contains("zip archive"));
+    let mut damaged = zip(&[("a.csv", b"1\n2\n3\n", false)]);
+    let at = damaged.windows(2).position(|pair| pair == b"2\n").unwrap();
+    damaged[at] = b'7';
+    assert!(fails(&damaged, &table, packed(Compression::Zip)).contains("checksum"));
+    let whole = zstd::encode_all(&[b'1'; 10_000][..], 0).unwrap();
+    assert!(!fails(&whole[..whole.len() - 5], &table, packed(Compression::Zstd)).is_empty());
+    assert!(!fails(b"plain", &table, packed(Compression::Zstd)).is_empty());
+}
+
+#[test]
+fn utf_16_with_a_byte_order_mark_is_read() {
+    let table = schema(&[("s", KqlType::String)]);
+    let mut data = vec![0xff, 0xfe];
+    data.extend("é🌊\nb\n".encode_utf16().flat_map(u16::to_le_bytes));
+    let (batches, _) = read(&data, &table, DecodeOptions::new(Format::Csv));
+    assert_eq!(text(&batches[0], 0), [Some("é🌊".into()), Some("b".into())]);
+    data.pop();
+    assert!(!fails(&data, &table, DecodeOptions::new(Format::Csv)).is_empty());
+}
+
+const LOG: &str = "#Software: Microsoft Internet Information Services 10.0\n\
+    #Fields: date time cs-uri-stem sc-status cs(User-Agent)\n\
+    2020-01-02 03:04:05 /a%20b 200 Mozilla/5.0+(X11)\n\
+    #Fields: sc-status date\n404 2020-01-03\n\n";
+
+#[test]
+fn records_of_w3c_logs_follow_their_fields() {
+    let table =
+        schema(&[("sc-status", KqlType::Long), ("cs(User-Agent)", KqlType::String), ("date", KqlType::DateTime)]);
+    let (batches, rejects) = read(LOG, &table, DecodeOptions::new(Format::W3cLogFile));
+    assert_eq!(long(&batches[0], 0), [Some(200), Some(404)]);
+    assert_eq!(text(&batches[0], 1), [Some("Mozilla/5.0+(X11)".into()), Some("".into())]);
+    assert_eq!(long(&batches[0], 2), [Some(637_135_200_000_000_000), Some(637_136_064_000_000_000)]);
+    assert_eq!(rejects.count, 0);
+    let mapping = Mapping::parse(
+        r#"[{"Column":"path","Properties":{"Field":"cs-uri-stem"}},{"Column":"k","Properties":{"ConstValue":"7"}}]"#,
+    );
+    let options = DecodeOptions { mapping: Some(mapping.unwrap()), ..DecodeOptions::new(Format::W3cLogFile) };
+    let table = schema(&[("path", KqlType::String), ("k", KqlType::Long)]);
+    let (batches, _) = read(LOG, &table, options);
+    assert_eq!(text(&batches[0], 0), [Some("/a%20b".into()), Some("".into())]);
+    assert_eq!(long(&batches[0], 1), [Some(7), Some(7)]);
+    let inferred = infer_schema(bytes(LOG), &DecodeOptions::new(Format::W3cLogFile)).unwrap();
+    let columns: Vec<_> = inferred.schema.columns.iter().map(|column| (column.name.as_str(), column.ty)).collect();
+    assert_eq!(columns[3], ("sc-status", KqlType::Long));
+    assert_eq!(columns.len(), 5);
+    let w3c = || DecodeOptions::new(Format::W3cLogFile);
+    assert!(fails("1 2\n", &table, w3c()).contains("#Fields:"));
+    assert!(fails("#Fields: a b\n1\n", &table, w3c()).contains("found 1 values, expected 2"));
+}

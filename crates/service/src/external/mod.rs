@@ -261,7 +261,7 @@ impl External {
                     let error = error.without_url();
                     Error::new(Fault::BadData, format!("{} broke off: {error}", artifact.uri))
                 };
-                if format != Format::Parquet {
+                if format != Format::Parquet && !compression.needs_seek() {
                     let uri = artifact.uri.clone();
                     let bytes = response.bytes_stream().map_err(move |error| {
                         std::io::Error::other(format!("{uri} broke off: {}", error.without_url()))
@@ -276,7 +276,7 @@ impl External {
                     size += part.len() as u64;
                     if size > MAX_SPOOLED_BYTES {
                         return Err(Error::bad_request(format!(
-                            "{} has more than {MAX_SPOOLED_BYTES} bytes, the limit of a Parquet file at an address",
+                            "{} has more than {MAX_SPOOLED_BYTES} bytes, the limit of a Parquet file or zip archive at an address",
                             artifact.uri
                         )));
                     }
