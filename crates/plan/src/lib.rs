@@ -17,6 +17,7 @@ pub mod options;
 pub mod rules;
 pub mod session;
 pub mod sql;
+pub mod tsql;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -139,7 +139,7 @@ pub const OPTIONS: &[OptionRow] = &[
         "query_language",
         Word(&["csl", "kql", "kusto", "sql"]),
         Served,
-        "`csl` and `kql`; `sql` is refused: SQL has an interface of its own",
+        "`csl` and `kql`, or `sql` for T-SQL",
     ),
     request_only("query_log_query_parameters", Bool, NoOp, "the journal of queries has no column for parameters"),
     row("query_max_entities_in_union", Long, Served, "a union of more tables is refused"),

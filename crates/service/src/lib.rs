@@ -25,6 +25,7 @@ mod samples;
 mod service;
 mod stored;
 mod table;
+mod tsql;
 mod usage;
 mod view;
 mod views;

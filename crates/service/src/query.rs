@@ -42,6 +42,9 @@ impl Service {
         let permit = self.admit(context, text).await?;
         let snapshot = self.inner().store.snapshot();
         let view = View::new(self, snapshot, &context.database)?;
+        if crate::tsql::is_asked(context, text) {
+            return self.run_tsql(context, text, &view, mark, permit).await;
+        }
         self.run_planned(context, text, &view, mark, Some(permit)).await
     }
 

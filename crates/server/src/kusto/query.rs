@@ -142,7 +142,7 @@ async fn run(
         Err(error) => return respond::failed(&error, &scene),
     };
     scene.database = context.database.clone();
-    let layout = match checked_options(&context) {
+    let layout = match Layout::of(&context.options) {
         Ok(layout) => layout,
         Err(error) => return respond::failed(&error, &scene),
     };
@@ -168,19 +168,6 @@ async fn run(
         }
     });
     respond::answer(messages, guard, deadline, &scene).await
-}
-
-/// Options that decide before anything runs.
-fn checked_options(context: &Context) -> Result<Layout, Error> {
-    match context.options.text("query_language").map(str::to_ascii_lowercase).as_deref() {
-        None | Some("csl" | "kql" | "kusto") => {}
-        Some(other) => {
-            return Err(Error::bad_request(format!(
-                "query language '{other}' is not served on this interface; write KQL (query_language 'kql' or 'csl')"
-            )));
-        }
-    }
-    Layout::of(&context.options)
 }
 
 /// A request on its way through the service, away from the HTTP threads.

@@ -12,4 +12,5 @@ mod manners;
 mod query;
 mod support;
 mod ui;
+mod tsql;
 mod wire;
