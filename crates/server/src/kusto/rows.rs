@@ -20,18 +20,16 @@ pub struct Written {
 pub enum Framing {
     /// One array: `[..],[..]`; its brackets are the caller's.
     Plain,
-    /// `TableFragment` frames, each at most about a chunk long. The newline stands between frames when asked for.
+    /// `TableFragment` frames, each at most about a chunk long.
     Fragments {
         /// The table's id.
         table_id: usize,
-        /// Whether frames stand on lines of their own.
-        newlines: bool,
     },
 }
 
-/// Separates a frame from the one before.
-pub fn separate_frame(newlines: bool, out: &mut Vec<u8>) {
-    out.extend_from_slice(if newlines { b"\n," } else { b"," });
+/// Separates a frame from the one before: each stands on a line of its own, as streaming readers want.
+pub fn separate_frame(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\n,");
 }
 
 /// How many rows are written between looks at the buffer's size.
@@ -73,8 +71,8 @@ pub async fn write(table: &mut ResultTable, framing: Framing, sink: &mut Sink) -
                     (_, true) => out.push(b','),
                     (Framing::Plain, false) if written.rows > 0 => out.push(b','),
                     (Framing::Plain, false) => {}
-                    (Framing::Fragments { table_id, newlines }, false) => {
-                        separate_frame(newlines, out);
+                    (Framing::Fragments { table_id }, false) => {
+                        separate_frame(out);
                         out.extend_from_slice(
                             b"{\"FrameType\":\"TableFragment\",\"TableFragmentType\":\"DataAppend\",\"TableId\":",
                         );

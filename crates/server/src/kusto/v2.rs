@@ -37,7 +37,7 @@ impl Placement {
 /// The forms of the answer that request properties choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Frames on lines of their own.
+    /// The first frame on the line of the opening bracket, as Go reads it; otherwise on the next, as Rust's stream does.
     pub newlines: bool,
     /// Results as header, fragments and completion.
     pub fragmented: bool,
@@ -101,7 +101,7 @@ pub async fn encode(
         let id = at + 1;
         open_table(&table, id, layout, &mut sink.buffer);
         let framing = match layout.fragmented {
-            true => Framing::Fragments { table_id: id, newlines: layout.newlines },
+            true => Framing::Fragments { table_id: id },
             false => Framing::Plain,
         };
         let written = rows::write(&mut table, framing, &mut sink).await?;
@@ -123,7 +123,7 @@ pub async fn encode(
         }
     }
     if layout.defer || failures.is_empty() {
-        completion(completion_id, &failures, layout, (context, scene), &mut sink.buffer);
+        completion(completion_id, &failures, (context, scene), &mut sink.buffer);
     }
     tail(&failures, layout, &mut sink.buffer);
     sink.finish().await
@@ -135,14 +135,15 @@ fn told_as_document(error: &Error, layout: Layout, sink: &Sink) -> bool {
 }
 
 fn head(answer: &QueryAnswer, layout: Layout, out: &mut Vec<u8>) {
+    out.extend_from_slice(if layout.newlines { b"[" } else { b"[\n" });
     out.extend_from_slice(
-        b"[{\"FrameType\":\"DataSetHeader\",\"IsProgressive\":false,\"Version\":\"v2.0\",\"IsFragmented\":",
+        b"{\"FrameType\":\"DataSetHeader\",\"IsProgressive\":false,\"Version\":\"v2.0\",\"IsFragmented\":",
     );
     out.extend_from_slice(if layout.fragmented { b"true" } else { b"false" });
     out.extend_from_slice(b",\"ErrorReportingPlacement\":\"");
     out.extend_from_slice(layout.placement.name().as_bytes());
     out.extend_from_slice(b"\"}");
-    separate_frame(layout.newlines, out);
+    separate_frame(out);
     out.extend_from_slice(
         b"{\"FrameType\":\"DataTable\",\"TableId\":0,\"TableKind\":\"QueryProperties\",\"TableName\":\"@ExtendedProperties\",\
           \"Columns\":[{\"ColumnName\":\"TableId\",\"ColumnType\":\"int\"},{\"ColumnName\":\"Key\",\"ColumnType\":\"string\"},\
@@ -178,7 +179,7 @@ fn columns(schema: &TableSchema, out: &mut Vec<u8>) {
 }
 
 fn open_table(table: &ResultTable, id: usize, layout: Layout, out: &mut Vec<u8>) {
-    separate_frame(layout.newlines, out);
+    separate_frame(out);
     out.extend_from_slice(b"{\"FrameType\":\"");
     out.extend_from_slice(if layout.fragmented { b"TableHeader" } else { b"DataTable" });
     out.extend_from_slice(b"\",\"TableId\":");
@@ -205,14 +206,14 @@ fn close_table(id: usize, rows: u64, failure: Option<&Failure>, layout: Layout, 
         return;
     }
     if let Some(failure) = failure.filter(|_| layout.placement == Placement::InData) {
-        separate_frame(layout.newlines, out);
+        separate_frame(out);
         out.extend_from_slice(b"{\"FrameType\":\"TableFragment\",\"TableFragmentType\":\"DataAppend\",\"TableId\":");
         integer(id as i64, out);
         out.extend_from_slice(b",\"Rows\":[{");
         failure.one_api_errors(out);
         out.extend_from_slice(b"}]}");
     }
-    separate_frame(layout.newlines, out);
+    separate_frame(out);
     out.extend_from_slice(b"{\"FrameType\":\"TableCompletion\",\"TableId\":");
     integer(id as i64, out);
     out.extend_from_slice(b",\"RowCount\":");
@@ -239,14 +240,8 @@ pub fn status_of(error: &Error) -> (i64, String, &'static str) {
     }
 }
 
-fn completion(
-    id: usize,
-    failures: &[Failure],
-    layout: Layout,
-    (context, scene): (&Context, &Scene),
-    out: &mut Vec<u8>,
-) {
-    separate_frame(layout.newlines, out);
+fn completion(id: usize, failures: &[Failure], (context, scene): (&Context, &Scene), out: &mut Vec<u8>) {
+    separate_frame(out);
     out.extend_from_slice(b"{\"FrameType\":\"DataTable\",\"TableId\":");
     integer(id as i64, out);
     out.extend_from_slice(
@@ -308,7 +303,7 @@ fn completion(
 }
 
 fn tail(failures: &[Failure], layout: Layout, out: &mut Vec<u8>) {
-    separate_frame(layout.newlines, out);
+    separate_frame(out);
     let told = if layout.defer { &[] } else { failures };
     let cancelled = failures.iter().any(|failure| matches!(failure.error.fault(), Fault::Cancelled));
     out.extend_from_slice(b"{\"FrameType\":\"DataSetCompletion\",\"HasErrors\":");
@@ -325,5 +320,5 @@ fn tail(failures: &[Failure], layout: Layout, out: &mut Vec<u8>) {
         }
         out.push(b']');
     }
-    out.extend_from_slice(if layout.newlines { b"}\n]\n" } else { b"}]" });
+    out.extend_from_slice(b"}\n]\n");
 }
