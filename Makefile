@@ -38,6 +38,7 @@ test-crate:
 	cargo test -p tidewater-$(CRATE) -p tidewater-features
 
 test-clients: $(VENV)/.stamp
+	# The JavaScript SDK is installed by its lock file, beside the Python one: TIDEWATER_JS or ~/.cache/tidewater/js.
 	cargo build --workspace
 	"$(VENV)/bin/python" -m pytest -q tests/clients --server "$(CARGO_TARGET_DIR)/debug/tidewater"
 

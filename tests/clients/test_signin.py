@@ -96,3 +96,30 @@ def test_the_command_line_signs_in(secured):
     assert answer.stdout.splitlines()[1] == "aadapp=ci"
     answer = secured.cli("query", PRINCIPAL, *target)
     assert answer.returncode == 1 and "give --token" in answer.stderr
+
+
+def test_both_versions_of_http_are_offered_over_tls(secured):
+    for version, expected in (("--http2", "2"), ("--http1.1", "1.1")):
+        answer = subprocess.run(
+            ["curl", "-sS", version, "--cacert", secured.ca, "-w", "\n%{http_version} %{http_code}", f"{secured.url}/v1/rest/query",
+             "-H", f"Authorization: Bearer {secured.secrets['ci']}", "-H", "Content-Type: application/json", "--compressed",
+             "-d", json.dumps({"db": "NetDefaultDB", "csl": "print x = 1"})], capture_output=True, text=True)
+        body, status = answer.stdout.rsplit("\n", 1)
+        assert status == f"{expected} 200", answer.stderr
+        assert json.loads(body)["Tables"][0]["Rows"] == [[1]]
+
+
+def test_a_page_signs_in_across_origins(secured):
+    """What a browser sends for the public web UI: a preflight without a token, then the request with one."""
+    ui = "https://dataexplorer.azure.com"
+    preflight = requests.options(f"{secured.url}/v2/rest/query", verify=secured.ca, headers={
+        "Origin": ui, "Access-Control-Request-Method": "POST", "Access-Control-Request-Private-Network": "true",
+        "Access-Control-Request-Headers": "authorization,content-type,x-ms-client-request-id"})
+    assert preflight.status_code == 200 and preflight.headers["Access-Control-Allow-Origin"] == ui
+    assert preflight.headers["Access-Control-Allow-Private-Network"] == "true"
+    answer = requests.post(f"{secured.url}/v2/rest/query", json={"csl": "print 1"}, verify=secured.ca, headers={
+        "Origin": ui, "Authorization": f"Bearer {secured.secrets['ann']}"})
+    assert answer.status_code == 200 and answer.headers["Access-Control-Allow-Origin"] == ui
+    assert "x-ms-activity-id" in answer.headers["Access-Control-Expose-Headers"]
+    refused = requests.post(f"{secured.url}/v2/rest/query", json={"csl": "print 1"}, verify=secured.ca, headers={"Origin": ui})
+    assert refused.status_code == 401 and refused.headers["Access-Control-Allow-Origin"] == ui
