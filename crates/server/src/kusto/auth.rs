@@ -23,7 +23,7 @@ pub async fn metadata(State(app): State<App>) -> impl IntoResponse {
             "LoginEndpoint": login,
             "LoginMfaRequired": false,
             "KustoClientAppId": "db662dc1-0cfe-4e1c-a843-19a68e65be58",
-            "KustoClientRedirectUri": "https://microsoft/kustoclient",
+            "KustoClientRedirectUri": "http://localhost",
             "KustoServiceResourceId": resource,
             "FirstPartyAuthorityUrl": format!("{login}/f8cdef31-a31e-4b4a-93e4-5f571e91255a")
         }

@@ -3,6 +3,7 @@
 //! A command with a query pipe runs first; its rows then are a table that the pipe reads.
 
 mod aspects;
+mod caches;
 mod cluster;
 mod columns;
 mod data;
@@ -413,6 +414,7 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
         Command::GetKustoIdentityToken => Err(Error::not_served("queued ingestion ('.get kusto identity token')")),
         Command::GetIngestionResources => Err(Error::not_served("queued ingestion ('.get ingestion resources')")),
         Command::ShowPrincipalRoles => Err(Error::not_served("the command '.show principal roles'")),
+        Command::Other { name } if caches::is_served(&name) => caches::cleared(),
         Command::Other { name } => Err(Error::not_served(format!("the command '.{name}'"))),
         Command::Piped { .. } | Command::WithQuery { .. } | Command::Error => {
             Err(Error::new(Fault::BadRequest, "the command is not valid"))
