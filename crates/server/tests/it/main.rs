@@ -11,6 +11,6 @@ mod links;
 mod manners;
 mod query;
 mod support;
-mod ui;
 mod tsql;
+mod ui;
 mod wire;
