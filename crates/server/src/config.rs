@@ -72,6 +72,8 @@ pub struct Config {
     pub external_directories: Vec<PathBuf>,
     /// Addresses, hosts and patterns of hosts that queries may read external data from.
     pub external_urls: Vec<String>,
+    /// File with a database of addresses in MaxMind's form.
+    pub ip_database_file: Option<PathBuf>,
     /// Names by which queries may call this server a cluster.
     pub cluster_names: Vec<String>,
     /// Directory of Parquet files that a fresh server loads into the database `Samples`.
@@ -194,6 +196,7 @@ pub const SETTINGS: &[Setting] = &[
         "addresses that 'externaldata' and external tables may read, separated by ','; 'https://host/path' with all below, \
          'host', 'host:port', '*.suffix'",
     ),
+    setting("ip_database_file", "", "MaxMind file of cities (GeoLite2-City.mmdb) for geo_info_from_ip_address()"),
     setting("cluster_names", "", "names that cluster() means this server by beside its address, separated by ','"),
     setting("samples_dir", "", "directory of Parquet files that go into the database 'Samples' at the first start"),
     setting(
@@ -363,6 +366,7 @@ impl Config {
             ingest_directories: reader.list("ingest_directories").into_iter().map(PathBuf::from).collect(),
             external_directories: reader.list("external_directories").into_iter().map(PathBuf::from).collect(),
             external_urls: reader.list("external_urls"),
+            ip_database_file: reader.path("ip_database_file"),
             cluster_names: reader.list("cluster_names"),
             samples_dir: reader.path("samples_dir"),
             cors_origins: reader.list("cors_origins"),

@@ -34,6 +34,8 @@ pub struct ServiceOptions {
     pub external_directories: Vec<PathBuf>,
     /// Addresses, hosts and patterns of hosts that queries may read external data from.
     pub external_urls: Vec<String>,
+    /// File with a database of addresses in MaxMind's form, for `geo_info_from_ip_address`.
+    pub ip_database_file: Option<PathBuf>,
     /// Names by which queries may call this server a cluster, beside `localhost`; the first is its address.
     pub cluster_names: Vec<String>,
     /// Threads that a query is laid out for; 0 is one per core.
@@ -115,6 +117,13 @@ impl Service {
             None => tokio::runtime::Handle::try_current()
                 .map_err(|_| Error::internal("a service must be opened on a runtime"))?,
         };
+        if let Some(path) = &options.ip_database_file {
+            let read = std::fs::read(path).map_err(|error| error.to_string());
+            read.and_then(tidewater_functions::scalar::geo::addresses::set_database).map_err(|error| {
+                let setting = tidewater_functions::scalar::geo::addresses::SETTING;
+                Error::bad_request(format!("setting '{setting}': {}: {error}", path.display()))
+            })?;
+        }
         let policy = Policy::new(options.external_directories.clone(), &options.external_urls)?;
         let external = Arc::new(External::new(policy, store.root().join("tmp")));
         let admission = Admission::new(if options.max_concurrent == 0 { cores * 10 } else { options.max_concurrent });

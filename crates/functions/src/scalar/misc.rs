@@ -274,11 +274,11 @@ pub const ROWS: &[Scalar] = &[
         "assert-function",
         examples: &[("print assert(1 < 2, 'numbers')", "true")],
     ),
-    refused!(
+    window(
         "row_rank",
-        "it is obsolete; row_rank_dense() has taken its place",
-        "The rank of the row.",
-        "row-rank-dense-function"
+        &[sig(&[required("column", ANY), optional("dense", BOOL).constant()], TO_LONG)],
+        "Obsolete name of row_rank_dense(), or of row_rank_min() where `dense` is false.",
+        "row-rank-dense-function",
     ),
     binder(
         "external_table",
@@ -341,11 +341,12 @@ pub const ROWS: &[Scalar] = &[
     binder("cursor_current", &["current_cursor"], &[sig(&[], TO_STRING)], "The database's cursor.", "cursor-current"),
     refused!("row_id", "rows have no identity of their own", "The identity of a row.", ""),
     refused!("rowstore_ordinal_range", "it is not documented", "Positions in a row store.", ""),
-    refused!(
+    binder(
         "iscolumnexists",
-        "it is not documented; column_ifexists() has taken its place",
-        "Whether a column exists.",
-        ""
+        &[],
+        &[sig(&[required("column_name", STRING).constant()], TO_BOOL)],
+        "Whether the input has a column of this name.",
+        "",
     ),
     refused!("__invoke", "it is not documented", "Internal.", ""),
     refused!("__cast", "it is not documented", "Internal.", ""),

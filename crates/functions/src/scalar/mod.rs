@@ -26,6 +26,7 @@ pub mod special;
 pub mod string;
 pub mod text;
 pub mod units;
+pub mod user_agent;
 
 use crate::registry::Scalar;
 
@@ -59,5 +60,6 @@ pub fn families() -> Vec<&'static [Scalar]> {
         string::ROWS,
         text::ROWS,
         units::ROWS,
+        user_agent::ROWS,
     ]
 }

@@ -7,7 +7,7 @@ use tidewater_kql::value::decimal::Decimal;
 use tidewater_kql::value::json;
 
 use super::kernel::{Texts, each, each_dynamic};
-use super::rows::{STRING_TO_DYNAMIC, TO_DYNAMIC, refused, row};
+use super::rows::{STRING_TO_DYNAMIC, TO_DYNAMIC, row};
 use crate::call::Call;
 use crate::registry::Scalar;
 use crate::signature::{Returns, STRING, required, sig};
@@ -57,12 +57,6 @@ pub const ROWS: &[Scalar] = &[
         "The arguments of a command line, read as Windows reads them (`CommandLineToArgvW`).",
         "parse-command-line-function",
         examples: &[("print parse_command_line('echo \"hello world!\"', 'windows')", "[\"echo\",\"hello world!\"]")],
-    ),
-    refused!(
-        "parse_user_agent",
-        "the patterns that it matches against are not part of this server",
-        "Browser, system and device of a user-agent text.",
-        "parse-user-agent-function"
     ),
 ];
 

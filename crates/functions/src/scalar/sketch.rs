@@ -65,6 +65,7 @@ pub const ROWS: &[Scalar] = &[
         percentiles_array,
         "Percentiles of the values of a summary that `tdigest` made, as an array.",
         "percentile-tdigest-function",
+        aliases: &["percentile_array_tdigest"],
         name_rule: NameRule::Affix("percentile_tdigest_", "")
     ),
     row!(

@@ -43,6 +43,7 @@ impl Binder<'_> {
             "bin_auto" => self.bin_auto_call(name, arguments, row, span),
             "toscalar" => self.toscalar_call(arguments, span),
             "column_ifexists" | "columnifexists" => self.column_if_exists(arguments, row, span),
+            "iscolumnexists" => self.is_column_there(arguments, row, span),
             "column_names_of" => self.column_names_of(arguments, span),
             "pack_all" => self.pack_all(arguments, row, span),
             "current_database" => {
@@ -283,6 +284,19 @@ impl Binder<'_> {
             }
             None => self.expr(&arguments[1].value, row),
         }
+    }
+
+    /// `iscolumnexists(name)`. Source: the parser's signature.
+    fn is_column_there(&mut self, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
+        self.count("iscolumnexists", arguments.len(), 1, 1, span)?;
+        let name = self.expr(&arguments[0].value, &mut Row::none())?;
+        let name = self.constant(&name, arguments[0].value.span, "the column name of iscolumnexists()")?;
+        let Value::String(name) = name.value else {
+            let message = "iscolumnexists(): the column name must be a string";
+            return self.fail(diagnostic::ARGUMENT_TYPE, arguments[0].value.span, message);
+        };
+        let value = Value::Bool(row.column(&name).is_some());
+        Ok(BExpr::constant(Constant { value, ty: KqlType::Bool }))
     }
 
     /// `column_names_of(T)`: a dynamic array, known without running the table.

@@ -123,10 +123,19 @@ impl Binder<'_> {
                     let message = format!("{name}() cannot rank a dynamic value: cast it first");
                     return self.fail(diagnostic::ARGUMENT_TYPE, span, message);
                 }
-                let restart = self.restart(second)?;
-                match function {
-                    WindowName::RankDense => WindowFunction::RankDense { value, restart },
-                    _ => WindowFunction::RankMin { value, restart },
+                let (restart, is_dense) = match (name, second) {
+                    // The old function takes a choice of the rank there.
+                    ("row_rank", Some((expr, span))) => {
+                        let what = "the second argument of row_rank()";
+                        let choice = self.constant(&expr, span, what)?;
+                        let choice = self.constant_of_type(choice, KqlType::Bool, span, what)?;
+                        (None, choice.value != Value::Bool(false))
+                    }
+                    (_, second) => (self.restart(second)?, function == WindowName::RankDense),
+                };
+                match is_dense {
+                    true => WindowFunction::RankDense { value, restart },
+                    false => WindowFunction::RankMin { value, restart },
                 }
             }
             WindowName::Session => {

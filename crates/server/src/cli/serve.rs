@@ -42,6 +42,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         ingest_directories: config.ingest_directories.clone(),
         external_directories: config.external_directories.clone(),
         external_urls: config.external_urls.clone(),
+        ip_database_file: config.ip_database_file.clone(),
         cluster_names: cluster_names(&config, &address),
         threads: config.query_threads,
         job_result_seconds: config.job_result_seconds,

@@ -4,7 +4,10 @@
 //! sphere of 6,371,010 metres radius, edges are great circles. Output: metres, radians, GeoJSON.
 //! Nulls: a position or shape that is not valid gives null (`""` for a cell's name).
 
+pub mod addresses;
+mod buffer;
 mod cells;
+mod combine;
 mod covering;
 mod densify;
 mod geohash;
@@ -12,9 +15,11 @@ mod h3_covering;
 mod index;
 mod lines;
 mod meetings;
+mod overlay;
 mod points;
 mod polygons;
 mod shape;
+mod simplify;
 mod sphere;
 mod wkt;
 
@@ -26,7 +31,7 @@ use crate::call::Call;
 use crate::dynamic::{ArrayWriter, write_long};
 use crate::registry::Scalar;
 use crate::scalar::kernel::Texts;
-use crate::scalar::rows::{Numbers, TO_BOOL, TO_DYNAMIC, TO_INT, TO_REAL, TO_STRING, refused, row};
+use crate::scalar::rows::{Numbers, TO_BOOL, TO_DYNAMIC, TO_INT, TO_REAL, TO_STRING, row};
 use crate::signature::{Accepts, BOOL, DYNAMIC, Param, STRING, Signature, optional, required, sig};
 
 pub use index::{ShapeIndex, ShapeKind};
@@ -182,26 +187,28 @@ pub const ROWS: &[Scalar] = &[
     row!("geo_h3cell_level", &[sig(&[required("h3cell", STRING)], TO_INT)], cells::h3_level,
         "Resolution of an H3 cell.", "geo-h3cell-level-function"),
 
-    refused!("geo_intersection_2polygons", "the order of the points of a result is not documented",
+    row!("geo_intersection_2polygons",
+        &[sig(&[required("polygon1", DYNAMIC), required("polygon2", DYNAMIC)], TO_DYNAMIC)], combine::intersect_polygons,
         "What two polygons have in common.", "geo-intersection-2polygons-function"),
-    refused!("geo_union_polygons_array", "the order of the points of a result is not documented",
+    row!("geo_union_polygons_array", &[sig(&[required("polygons", DYNAMIC)], TO_DYNAMIC)], combine::union_polygons,
         "Union of polygons.", "geo-union-polygons-array-function"),
-    refused!("geo_union_lines_array", "the order of the points of a result is not documented",
+    row!("geo_union_lines_array", &[sig(&[required("lineStrings", DYNAMIC)], TO_DYNAMIC)], combine::union_lines,
         "Union of lines.", "geo-union-lines-array-function"),
-    refused!("geo_simplify_polygons_array", "which points a simplification keeps is not documented",
+    row!("geo_simplify_polygons_array", &[sig(&[required("polygons", DYNAMIC), TOLERANCE], TO_DYNAMIC)], simplify::all_polygons,
         "Union of polygons with fewer points.", "geo-simplify-polygons-array-function"),
-    refused!("geo_line_simplify", "which points a simplification keeps is not documented",
+    row!("geo_line_simplify", &[sig(&[LINE, TOLERANCE], TO_DYNAMIC)], simplify::line,
         "A line with fewer points.", "geo-line-simplify-function"),
-    refused!("geo_polygon_simplify", "which points a simplification keeps is not documented",
+    row!("geo_polygon_simplify", &[sig(&[POLYGON, TOLERANCE], TO_DYNAMIC)], simplify::polygon,
         "A polygon with fewer points.", "geo-polygon-simplify-function"),
-    refused!("geo_point_buffer", "the points of a buffer's border are not documented",
+    row!("geo_point_buffer", &[sig(&[LONGITUDE, LATITUDE, required("radius", NUMBER), TOLERANCE], TO_DYNAMIC)], buffer::of_point,
         "Polygon around a position.", "geo-point-buffer-function"),
-    refused!("geo_line_buffer", "the points of a buffer's border are not documented",
+    row!("geo_line_buffer", &[sig(&[LINE, required("radius", NUMBER), TOLERANCE], TO_DYNAMIC)], buffer::of_line,
         "Polygon around a line.", "geo-line-buffer-function"),
-    refused!("geo_polygon_buffer", "the points of a buffer's border are not documented",
+    row!("geo_polygon_buffer", &[sig(&[POLYGON, required("radius", NUMBER), TOLERANCE], TO_DYNAMIC)], buffer::of_polygon,
         "Polygon around a polygon.", "geo-polygon-buffer-function"),
-    refused!("geo_info_from_ip_address", "it needs a database of addresses",
-        "Country, city and position of an address.", "geo-info-from-ip-address-function"),
+    row!("geo_info_from_ip_address", &[sig(&[required("IpAddress", STRING)], TO_DYNAMIC)], addresses::info,
+        "Country, city and position of an address, by a database that the server's settings name.",
+        "geo-info-from-ip-address-function"),
 ];
 
 /// A position from two arguments.

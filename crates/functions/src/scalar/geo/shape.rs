@@ -68,7 +68,16 @@ fn is_short(a: Vector, b: Vector) -> bool {
 impl Lines {
     /// Reads GeoJSON text.
     pub fn read(text: &str) -> Option<Lines> {
-        let value: Value = serde_json::from_str(text).ok()?;
+        Lines::of(&serde_json::from_str(text).ok()?)
+    }
+
+    /// Reads GeoJSON texts in an array; `None` unless all are lines.
+    pub fn read_all(text: &str) -> Option<Vec<Lines>> {
+        let values: Vec<Value> = serde_json::from_str(text).ok()?;
+        values.iter().map(Lines::of).collect()
+    }
+
+    fn of(value: &Value) -> Option<Lines> {
         let coordinates = value.get("coordinates")?;
         let (degrees, is_multi) = match value.get("type")?.as_str()? {
             "LineString" => (vec![positions(coordinates)?], false),
@@ -127,7 +136,16 @@ fn nearest<'a>(
 impl Polygons {
     /// Reads GeoJSON text.
     pub fn read(text: &str) -> Option<Polygons> {
-        let value: Value = serde_json::from_str(text).ok()?;
+        Polygons::of(&serde_json::from_str(text).ok()?)
+    }
+
+    /// Reads GeoJSON texts in an array; `None` unless all are polygons.
+    pub fn read_all(text: &str) -> Option<Vec<Polygons>> {
+        let values: Vec<Value> = serde_json::from_str(text).ok()?;
+        values.iter().map(Polygons::of).collect()
+    }
+
+    fn of(value: &Value) -> Option<Polygons> {
         let coordinates = value.get("coordinates")?;
         let rings = |value: &Value| value.as_array()?.iter().map(positions).collect::<Option<Vec<_>>>();
         let (degrees, is_multi) = match value.get("type")?.as_str()? {
@@ -234,13 +252,16 @@ fn border(polygon: &[Ring]) -> Vec<(Vector, Vector)> {
 }
 
 /// A box in space around edges: arcs bulge out of the box of their ends by little, which is added.
-struct Bounds {
-    least: [f64; 3],
-    most: [f64; 3],
+pub struct Bounds {
+    /// The lowest coordinates.
+    pub least: [f64; 3],
+    /// The highest coordinates.
+    pub most: [f64; 3],
 }
 
 impl Bounds {
-    fn of(edges: &[(Vector, Vector)]) -> Bounds {
+    /// A box around edges.
+    pub fn of(edges: &[(Vector, Vector)]) -> Bounds {
         let mut bounds = Bounds { least: [f64::INFINITY; 3], most: [f64::NEG_INFINITY; 3] };
         for (a, b) in edges {
             // No point of an arc is farther from its ends than half its chord.
@@ -255,7 +276,8 @@ impl Bounds {
         bounds
     }
 
-    fn touches(&self, other: &Bounds) -> bool {
+    /// Whether two boxes have a point in common.
+    pub fn touches(&self, other: &Bounds) -> bool {
         (0..3).all(|place| self.least[place] <= other.most[place] && other.least[place] <= self.most[place])
     }
 }
@@ -286,7 +308,7 @@ fn polygon(rings: &[Vec<Degrees>]) -> Option<Vec<Ring>> {
 }
 
 /// Whether two edges of the rings cross. Edges are swept from south to north.
-fn has_crossing(rings: &[Ring]) -> bool {
+pub fn has_crossing(rings: &[Ring]) -> bool {
     let mut edges: Vec<(Bounds, Vector, Vector)> =
         rings.iter().flat_map(|ring| ring_edges(&ring.points)).map(|(a, b)| (Bounds::of(&[(a, b)]), a, b)).collect();
     edges.sort_by(|left, right| left.0.least[2].total_cmp(&right.0.least[2]));

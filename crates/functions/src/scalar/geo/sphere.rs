@@ -221,7 +221,7 @@ fn two_sum(a: f64, b: f64) -> (f64, f64) {
 }
 
 /// Whether `b` lies in the angle from `a` counter-clockwise to `c` as seen from `o`, ends included.
-fn ordered(a: Vector, b: Vector, c: Vector, o: Vector) -> bool {
+pub fn ordered(a: Vector, b: Vector, c: Vector, o: Vector) -> bool {
     let count = u8::from(sign(b, o, a) >= 0) + u8::from(sign(c, o, b) >= 0) + u8::from(sign(a, o, c) > 0);
     count >= 2
 }

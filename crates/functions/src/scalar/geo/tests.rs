@@ -442,6 +442,7 @@ fn odd(accepts: Accepts, place: usize) -> (KqlType, ArrayRef) {
 
 #[test]
 fn odd_input_gives_an_answer_or_null() {
+    super::addresses::set_database(super::addresses::tests::sample()).unwrap();
     for row in ROWS.iter().filter(|row| matches!(row.imp, Imp::Kernel(_))) {
         let signature = row.signatures[0];
         if row.name.starts_with("geo_intersection") {
