@@ -73,11 +73,16 @@ build: web
 ## make bench         compare with DuckDB and chDB on generated telemetry (ROWS=10000000 PROFILE=release)
 ROWS ?= 10000000
 PROFILE ?= release
+.PHONY: bench-functions
 bench:
 	cargo build --workspace --profile $(PROFILE)
 	$(PYTHON) -m venv "$(VENV)-bench"
 	"$(VENV)-bench/bin/pip" install -q -r bench/requirements.txt
 	"$(VENV)-bench/bin/python" bench/run.py --server "$(CARGO_TARGET_DIR)/$(PROFILE)/tidewater" --rows $(ROWS) --profile $(PROFILE)
+
+## make bench-functions   rows per second of each scalar kernel, the slowest first
+bench-functions:
+	cargo bench -p tidewater-functions -p tidewater-features --profile $(PROFILE) --bench kernels
 
 ## make fuzz          TARGET=lex, parse, bind or query for TIME seconds (needs a nightly compiler and cargo-fuzz)
 TARGET ?= parse

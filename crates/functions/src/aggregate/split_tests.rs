@@ -359,6 +359,50 @@ fn answers_do_not_depend_on_how_the_rows_are_cut() {
     }
 }
 
+/// Ends of the type, not-numbers, long and deep texts, nulls.
+fn extremes(ty: KqlType) -> ArrayRef {
+    let deep = format!("{}1{}", "[".repeat(400), "]".repeat(400));
+    let decimals = ["9999999999999999999999999999999999", "-9999999999999999999999999999999999", "1e-30", "0"];
+    match ty {
+        KqlType::Bool => Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), Some(true)])),
+        KqlType::Int => Arc::new(Int32Array::from(vec![Some(i32::MIN), None, Some(i32::MAX), Some(i32::MIN)])),
+        KqlType::Long | KqlType::TimeSpan => {
+            Arc::new(Int64Array::from(vec![Some(i64::MIN), None, Some(i64::MAX), Some(i64::MIN)]))
+        }
+        KqlType::DateTime => Arc::new(Int64Array::from(vec![Some(0), None, Some(3_155_378_975_999_999_999), Some(0)])),
+        KqlType::Real => Arc::new(Float64Array::from(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX])),
+        KqlType::Decimal => {
+            let bytes = decimals.map(|text| Decimal::parse(text).map(|value| value.bytes()));
+            Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(bytes.into_iter(), 16).unwrap())
+        }
+        KqlType::Guid => {
+            let bytes = [Some([0u8; 16]), None, Some([0xFF; 16]), Some([0; 16])];
+            Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(bytes.into_iter(), 16).unwrap())
+        }
+        KqlType::String => Arc::new(StringViewArray::from(vec![
+            Some("a".repeat(100_000)),
+            None,
+            Some("😀\u{0}".into()),
+            Some(String::new()),
+        ])),
+        KqlType::Dynamic => Arc::new(StringViewArray::from(vec![
+            Some(deep),
+            None,
+            Some("{\"😀\":1e308,\"\":[null]}".into()),
+            Some("[-9223372036854775808,1e308,-1e308]".into()),
+        ])),
+    }
+}
+
+#[test]
+fn extremes_long_texts_and_deep_values_are_borne() {
+    for (udf, types) in built().into_iter().filter(|(udf, _)| udf.inner().is::<KqlAggregate>()) {
+        let columns: Vec<ArrayRef> = types.iter().map(|ty| extremes(*ty)).collect();
+        let harness = Harness::new(udf, &columns);
+        harness.answer(&columns);
+    }
+}
+
 #[test]
 fn sketches_and_digests_merge_however_they_are_cut() {
     let mut random = Random(7);

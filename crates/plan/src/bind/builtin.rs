@@ -46,6 +46,7 @@ impl Binder<'_> {
             "iscolumnexists" => self.is_column_there(arguments, row, span),
             "column_names_of" => self.column_names_of(arguments, span),
             "pack_all" => self.pack_all(arguments, row, span),
+            "bag_pack_columns" => self.bag_pack_columns(arguments, row, span),
             "current_database" => {
                 self.no_arguments(&name.text, arguments, span, Constant::string(self.database.clone()))
             }
@@ -319,6 +320,21 @@ impl Binder<'_> {
         }
         let columns: Vec<_> = row.columns.iter().map(|column| (column.name.clone(), BExpr::column(column))).collect();
         self.bag_of(columns, ignores_empty, span)
+    }
+
+    /// A bag of the named columns. Source: bag-pack-columns-function page.
+    fn bag_pack_columns(&mut self, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
+        self.count("bag_pack_columns", arguments.len(), 1, usize::MAX, span)?;
+        let mut columns = Vec::with_capacity(arguments.len());
+        for argument in arguments {
+            let value = self.expr(&argument.value, row)?;
+            let Some(name) = self.result_name(&argument.value, row) else {
+                let message = "bag_pack_columns(): an argument must be a column";
+                return self.fail(diagnostic::ARGUMENT_TYPE, argument.value.span, message);
+            };
+            columns.push((name, value));
+        }
+        self.bag_of(columns, false, span)
     }
 
     /// A bag of named values; without those that are null or empty if asked.

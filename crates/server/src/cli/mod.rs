@@ -82,6 +82,12 @@ enum Command {
         #[command(subcommand)]
         command: account::Command,
     },
+    /// Explain a function or aggregate: ways to call it, meaning, examples, page
+    #[command(after_help = "Example:\n  tidewater explain-function bin_auto")]
+    ExplainFunction {
+        /// Its name; the nearest one is suggested for a typing error
+        name: String,
+    },
     /// Print the version
     Version,
 }
@@ -180,6 +186,7 @@ pub fn main() -> ExitCode {
         Command::Wait(arguments) => client::block_on(wait::run(arguments)),
         Command::Config { command: ConfigCommand::Show(settings) } => show(&settings),
         Command::Account { command } => account::run(command),
+        Command::ExplainFunction { name } => tidewater_service::explain_function(&name).map(|text| print!("{text}")),
         Command::Version => {
             println!("tidewater {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -5,6 +5,7 @@
 
 mod cases;
 mod compatibility;
+mod coverage;
 mod entities;
 mod generate;
 mod planning;

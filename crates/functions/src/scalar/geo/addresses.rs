@@ -80,7 +80,7 @@ fn look(database: &Database, text: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A value of MaxMind's data section: kind and size in one byte, kinds above 7 in a second one.

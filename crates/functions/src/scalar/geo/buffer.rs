@@ -31,8 +31,7 @@ struct Settings {
 
 impl Settings {
     fn of(call: &Call<'_>, position: usize) -> Result<Settings> {
-        let tolerance =
-            if call.args.len() > position + 1 { Some(Numbers::of(call, position + 1)?) } else { None };
+        let tolerance = if call.args.len() > position + 1 { Some(Numbers::of(call, position + 1)?) } else { None };
         Ok(Settings { radius: Numbers::of(call, position)?, tolerance })
     }
 
@@ -192,7 +191,8 @@ mod tests {
         let line = [(-80.0, 24.0), (-79.0, 24.5), (-79.5, 25.5), (-60.0, 40.0), (-61.0, 45.0)]
             .map(|(x, y)| Vector::of_degrees(x, y));
         let edges: Vec<(Vector, Vector)> = line.windows(2).map(|edge| (edge[0], edge[1])).collect();
-        for (radius, tolerance) in [(4.0, 0.1), (20_000.0, 10.0), (5_000.0, 4_000.0), (1_000_000.0, 100.0), (1.0, 10.0)] {
+        for (radius, tolerance) in [(4.0, 0.1), (20_000.0, 10.0), (5_000.0, 4_000.0), (1_000_000.0, 100.0), (1.0, 10.0)]
+        {
             let brush = Brush::new(radius, tolerance).unwrap();
             let region = union(brush.around_edges(edges.iter().copied()).unwrap()).unwrap();
             let (least, most) = reach(&region, &edges);

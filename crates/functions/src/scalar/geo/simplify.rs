@@ -88,7 +88,8 @@ fn simplify_region(region: Region, tolerance: f64) -> Option<Region> {
     let mut pieces = Vec::new();
     for walk in &net.walks {
         let walk = net.simplify(walk);
-        let piece = |pair: &[(usize, usize)]| Piece { from: net.sites[pair[0].0], to: net.sites[pair[1].0], id: pair[1].1 };
+        let piece =
+            |pair: &[(usize, usize)]| Piece { from: net.sites[pair[0].0], to: net.sites[pair[1].0], id: pair[1].1 };
         pieces.extend(walk.windows(2).map(piece));
     }
     let simplified = assemble(pieces).and_then(Region::nested);
@@ -123,8 +124,16 @@ impl Grid {
     /// Numbers of the points that may be within the side's length.
     fn near(&self, point: Vector) -> impl Iterator<Item = usize> {
         let [x, y, z] = self.cube(point);
-        (0..27).filter_map(move |place| self.cubes.get(&[x + place % 3 - 1, y + place / 3 % 3 - 1, z + place / 9 - 1])).flatten().copied()
+        (0..27)
+            .filter_map(move |place| self.cubes.get(&[x + place % 3 - 1, y + place / 3 % 3 - 1, z + place / 9 - 1]))
+            .flatten()
+            .copied()
     }
+}
+
+/// One of a point's coordinates.
+fn part(point: Vector, axis: usize) -> f64 {
+    [point.x, point.y, point.z][axis]
 }
 
 /// A walk over sites: each with the number of the input edge that led there.
@@ -137,8 +146,9 @@ struct Net {
     /// The input points that each site stands for.
     members: Vec<Vec<Vector>>,
     edges: Vec<(Vector, Vector)>,
-    /// Sites by their third coordinate.
-    by_height: Vec<(f64, usize)>,
+    /// The coordinate in which the sites are farthest apart, and the sites by it.
+    axis: usize,
+    by_axis: Vec<(f64, usize)>,
     walks: Vec<Walk>,
     /// Sites with one way in and one out.
     is_inner: Vec<bool>,
@@ -157,7 +167,8 @@ impl Net {
             sites: Vec::new(),
             members: Vec::new(),
             edges: Vec::new(),
-            by_height: Vec::new(),
+            axis: 0,
+            by_axis: Vec::new(),
             walks: Vec::new(),
             is_inner: Vec::new(),
             is_joined: ends == Ends::Joined,
@@ -171,8 +182,15 @@ impl Net {
             }
         }
         net.members = vec![Vec::new(); net.sites.len()];
-        net.by_height = net.sites.iter().enumerate().map(|(site, point)| (point.z, site)).collect();
-        net.by_height.sort_by(|left, right| left.0.total_cmp(&right.0));
+        let spread = |axis: usize| {
+            let parts = net.sites.iter().map(|point| part(*point, axis));
+            let (low, high) =
+                parts.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), part| (low.min(part), high.max(part)));
+            high - low
+        };
+        net.axis = (0..3).max_by(|one, other| spread(*one).total_cmp(&spread(*other))).unwrap_or(0);
+        net.by_axis = net.sites.iter().enumerate().map(|(site, point)| (part(*point, net.axis), site)).collect();
+        net.by_axis.sort_by(|left, right| left.0.total_cmp(&right.0));
         let nearest = |point: Vector| -> usize {
             let distance = |site: &usize| (net.sites[*site] - point).norm();
             grid.near(point).min_by(|left, right| distance(left).total_cmp(&distance(right))).unwrap_or(0)
@@ -209,11 +227,12 @@ impl Net {
 
     /// Sites within a distance of an edge, apart from sites that are much farther.
     fn near_edge(&self, (a, b): (Vector, Vector), reach: f64) -> Vec<usize> {
-        // An arc bulges out of the heights of its ends by no more than half its chord.
+        // An arc bulges out of the range of its ends by no more than half its chord.
         let room = (a - b).norm() / 2.0 + reach;
-        let (least, most) = (a.z.min(b.z) - room, a.z.max(b.z) + room);
-        let first = self.by_height.partition_point(|(height, _)| *height < least);
-        let range = self.by_height[first..].iter().take_while(|(height, _)| *height <= most);
+        let ends = [part(a, self.axis), part(b, self.axis)];
+        let (least, most) = (ends[0].min(ends[1]) - room, ends[0].max(ends[1]) + room);
+        let first = self.by_axis.partition_point(|(place, _)| *place < least);
+        let range = self.by_axis[first..].iter().take_while(|(place, _)| *place <= most);
         let is_near = |site: &usize| {
             let point = self.sites[*site];
             point.angle(nearest_on_edge(point, a, b).0) <= reach
@@ -244,7 +263,8 @@ impl Net {
                 // Higher behind the zero if the difference grows there.
                 let zero = (-cosine).atan2(sine);
                 let zero = if cosine * angle.cos() + sine * angle.sin() > 0.0 { angle } else { zero };
-                (zero >= angle && zero <= length && sine * zero.cos() - cosine * zero.sin() >= 0.0).then_some((zero, *site))
+                (zero >= angle && zero <= length && sine * zero.cos() - cosine * zero.sin() >= 0.0)
+                    .then_some((zero, *site))
             };
             let next = near.iter().filter_map(overtakes).min_by(|left, right| left.0.total_cmp(&right.0));
             let Some((at, site)) = next else { break };
@@ -274,9 +294,7 @@ impl Net {
         let mut answer = vec![first];
         let mut start = 0;
         while start + 1 < walk.len() {
-            let stop = (start + 1..walk.len())
-                .find(|place| !self.is_inner[walk[*place].0])
-                .unwrap_or(walk.len() - 1);
+            let stop = (start + 1..walk.len()).find(|place| !self.is_inner[walk[*place].0]).unwrap_or(walk.len() - 1);
             self.run(&walk[start..=stop], &mut answer);
             start = stop;
         }
@@ -326,7 +344,9 @@ impl Net {
         }
         for site in self.near_edge(self.edges[walk[places[2]].1], 1.6 * self.tolerance) {
             let point = self.sites[site];
-            if sites.contains(&site) || !used.insert(site) {
+            // Those behind the edge were passed before, those ahead of it are not beside it yet.
+            let is_beside = (p1 - p0).norm() < (point - p0).norm() && (point - p0).norm() < (p2 - p0).norm();
+            if !is_beside || sites.contains(&site) || !used.insert(site) {
                 continue;
             }
             let is_left = if places[0] == places[1] { sign(p1, p2, point) > 0 } else { ordered(p0, p2, point, p1) };
@@ -351,7 +371,8 @@ struct Simplifier {
 
 impl Simplifier {
     fn new(from: Vector) -> Simplifier {
-        let other = if from.x.abs() < 0.6 { Vector { x: 1.0, y: 0.0, z: 0.0 } } else { Vector { x: 0.0, y: 1.0, z: 0.0 } };
+        let other =
+            if from.x.abs() < 0.6 { Vector { x: 1.0, y: 0.0, z: 0.0 } } else { Vector { x: 0.0, y: 1.0, z: 0.0 } };
         let ahead = from.cross(other).unit();
         Simplifier { from, ahead, left: from.cross(ahead), window: None, waiting: Vec::new() }
     }
@@ -444,8 +465,10 @@ mod tests {
 
     #[test]
     fn straight_chains_become_one_edge_and_corners_stay() {
-        let line: Vec<(f64, f64)> =
-            (0..=10).map(|place| (f64::from(place) * 0.001, 0.0)).chain((1..=10).map(|place| (0.01, f64::from(place) * 0.001))).collect();
+        let line: Vec<(f64, f64)> = (0..=10)
+            .map(|place| (f64::from(place) * 0.001, 0.0))
+            .chain((1..=10).map(|place| (0.01, f64::from(place) * 0.001)))
+            .collect();
         let simplified = simplify_lines(vec![points(&line)], 10.0 / EARTH_RADIUS_METERS);
         assert_eq!(simplified, [points(&[(0.0, 0.0), (0.01, 0.0), (0.01, 0.01)])]);
         assert_eq!(simplify_lines(vec![points(&line)], 0.0).len(), 1);
@@ -480,7 +503,12 @@ mod tests {
             for point in &input {
                 let distance = |edge: &[Vector]| point.angle(nearest_on_edge(*point, edge[0], edge[1]).0);
                 let least = simplified.windows(2).map(distance).fold(f64::INFINITY, f64::min);
-                assert!(least <= 1.11 * tolerance, "{} {}", least * EARTH_RADIUS_METERS, tolerance * EARTH_RADIUS_METERS);
+                assert!(
+                    least <= 1.11 * tolerance,
+                    "{} {}",
+                    least * EARTH_RADIUS_METERS,
+                    tolerance * EARTH_RADIUS_METERS
+                );
             }
         }
     }
