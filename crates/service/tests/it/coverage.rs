@@ -39,9 +39,8 @@ fn calls(query: &str) -> HashSet<&str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let name = |at: usize| {
         let before = query[..at].trim_end_matches(' ');
-        &before[before.rfind(|c| !is_part(c)).map_or(0, |end| end + 1)..]
+        &before[before.trim_end_matches(is_part).len()..]
     };
-    // A name's last character is one byte, but the character before a name may be longer.
     query.match_indices('(').map(|(at, _)| name(at)).filter(|name| !name.is_empty()).collect()
 }
 
