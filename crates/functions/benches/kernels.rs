@@ -32,7 +32,7 @@ fn text(value: String) -> ScalarValue {
 fn value(function: &str, param: &Param, ty: KqlType, row: usize) -> ScalarValue {
     let number = row as i64 % 97;
     match ty {
-        KqlType::Bool => ScalarValue::Boolean(Some(row % 3 == 0)),
+        KqlType::Bool => ScalarValue::Boolean(Some(row.is_multiple_of(3))),
         KqlType::Int => ScalarValue::Int32(Some(number as i32 % 13 + 1)),
         KqlType::Long => ScalarValue::Int64(Some(number % 13 + 1)),
         KqlType::Real => ScalarValue::Float64(Some(number as f64 / 128.0)),

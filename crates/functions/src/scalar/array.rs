@@ -10,7 +10,7 @@ use tidewater_kql::value::decimal::Decimal;
 use tidewater_kql::value::timespan::TICKS_PER_HOUR;
 use tidewater_kql::value::{datetime, real, timespan};
 
-use super::kernel::{Integers, Texts, each, each_dynamic, each_text};
+use super::kernel::{Integers, MAX_TEXT, Texts, each, each_dynamic, each_text};
 use super::rows::{TO_DYNAMIC, TO_LONG, TO_REAL, TO_STRING, row};
 use crate::call::Call;
 use crate::dynamic::{ArrayWriter, Cells, Dynamic, Json, Kind};
@@ -622,7 +622,11 @@ fn repeat(call: &Call<'_>) -> Result<ColumnarValue> {
         let Some(count) = count.get(row).and_then(|count| usize::try_from(count).ok()) else { return false };
         let mut array = ArrayWriter::new(out);
         for _ in 0..count.min(MAX_ELEMENTS) {
-            value.write_or_null(row, array.next());
+            let place = array.next();
+            if place.len() > MAX_TEXT {
+                break;
+            }
+            value.write_or_null(row, place);
         }
         array.close();
         true

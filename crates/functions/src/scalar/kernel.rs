@@ -272,14 +272,33 @@ pub fn try_each<O: Output + Default>(call: &Call<'_>, mut f: impl FnMut(usize) -
     }
 }
 
+/// The longest text that a kernel makes for a row. Closures that write in a loop stop when they are beyond it.
+pub const MAX_TEXT: usize = 64 << 20;
+/// The most text that a kernel makes for a batch.
+const MAX_BATCH_TEXT: usize = 2 << 30;
+
+/// Counts a row's text; fails when it, or the batch's, is too long.
+fn count_text(total: &mut usize, length: usize) -> Result<()> {
+    *total += length;
+    if length > MAX_TEXT {
+        return exec_err!("a text would be longer than {MAX_TEXT} bytes");
+    }
+    if *total > MAX_BATCH_TEXT {
+        return exec_err!("the texts of one batch of rows would be longer than {MAX_BATCH_TEXT} bytes");
+    }
+    Ok(())
+}
+
 /// A string per row: the closure appends to an empty buffer. Strings are never null.
 pub fn each_text(call: &Call<'_>, mut f: impl FnMut(usize, &mut String)) -> Result<ColumnarValue> {
     let rows = rows(call);
     let mut builder = TextBuilder::new(rows);
     let mut text = String::new();
+    let mut total = 0;
     for row in 0..rows {
         text.clear();
         f(row, &mut text);
+        count_text(&mut total, text.len())?;
         builder.push(&text);
     }
     answer(call, builder.finish())
@@ -298,9 +317,11 @@ pub fn each_dynamic(call: &Call<'_>, mut f: impl FnMut(usize, &mut Vec<u8>) -> b
     let rows = rows(call);
     let mut builder = TextBuilder::new(rows);
     let mut json = Vec::new();
+    let mut total = 0;
     for row in 0..rows {
         json.clear();
         if f(row, &mut json) {
+            count_text(&mut total, json.len())?;
             match std::str::from_utf8(&json) {
                 Ok(text) => builder.push(text),
                 Err(_) => return exec_err!("a value is not UTF-8"),
@@ -338,12 +359,19 @@ pub fn each_piece_or_new(
     let rows = rows(call);
     let mut builder = TextBuilder::over(source, rows);
     let mut new = String::new();
+    let mut total = 0;
     for row in 0..rows {
         new.clear();
         match f(row, source.text(row), &mut new) {
             Piece::Part(range) => builder.push_part(row, range),
-            Piece::Text(text) => builder.push(&text),
-            Piece::New => builder.push(&new),
+            Piece::Text(text) => {
+                count_text(&mut total, text.len())?;
+                builder.push(&text);
+            }
+            Piece::New => {
+                count_text(&mut total, new.len())?;
+                builder.push(&new);
+            }
             Piece::Null => builder.push_null(),
         }
     }

@@ -4,7 +4,7 @@ use datafusion_common::{Result, exec_err, plan_err};
 use datafusion_expr::ColumnarValue;
 use regex::{CaptureLocations, Regex};
 
-use super::kernel::{Integers, Piece, Texts, each_dynamic, each_piece, each_piece_or_new, each_text};
+use super::kernel::{Integers, MAX_TEXT, Piece, Texts, each_dynamic, each_piece, each_piece_or_new, each_text};
 use super::regexes::{self, PatternColumn};
 use super::rows::{TO_DYNAMIC, TO_STRING, row};
 use crate::call::Call;
@@ -298,6 +298,9 @@ fn replaced(call: &Call<'_>, source: usize, regex: usize, rewrite: usize) -> Res
                 new.push_str(&text[end..found.start()]);
                 new.push_str(replacement);
                 (end, is_changed) = (found.end(), true);
+                if new.len() > MAX_TEXT {
+                    break;
+                }
             }
         } else {
             for captures in regex.captures_iter(text) {
@@ -312,6 +315,9 @@ fn replaced(call: &Call<'_>, source: usize, regex: usize, rewrite: usize) -> Res
                     }
                 }
                 (end, is_changed) = (whole.end(), true);
+                if new.len() > MAX_TEXT {
+                    break;
+                }
             }
         }
         if !is_changed {

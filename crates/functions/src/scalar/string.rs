@@ -8,7 +8,9 @@ use datafusion_expr::ColumnarValue;
 use memchr::memmem;
 use tidewater_kql::KqlType;
 
-use super::kernel::{Integers, Piece, Texts, each, each_dynamic, each_piece, each_piece_or_new, each_text, try_each};
+use super::kernel::{
+    Integers, MAX_TEXT, Piece, Texts, each, each_dynamic, each_piece, each_piece_or_new, each_text, try_each,
+};
 use super::regexes;
 use super::rows::{TO_BOOL, TO_DYNAMIC, TO_LONG, TO_STRING, row};
 use crate::call::Call;
@@ -603,8 +605,8 @@ fn replace_string(call: &Call<'_>) -> Result<ColumnarValue> {
             new.push_str(rewrite.text(row));
             rest = &rest[found + needle.len()..];
             match find(rest) {
-                Some(next) => found = next,
-                None => break,
+                Some(next) if new.len() <= MAX_TEXT => found = next,
+                _ => break,
             }
         }
         new.push_str(rest);
@@ -662,7 +664,12 @@ fn replace_strings(call: &Call<'_>) -> Result<ColumnarValue> {
             }
             pieces = next;
         }
-        pieces.iter().for_each(|(text, _)| out.push_str(text));
+        for (text, _) in pieces {
+            out.push_str(text);
+            if out.len() > MAX_TEXT {
+                break;
+            }
+        }
     })
 }
 

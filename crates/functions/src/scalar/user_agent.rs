@@ -5,7 +5,6 @@
 //! has empty versions, as uap-core prescribes. Nulls: no known thing looked for gives null.
 
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::LazyLock;
 
 use datafusion_common::Result;
@@ -95,7 +94,7 @@ impl Wanted {
 fn parse_user_agent(call: &Call<'_>) -> Result<ColumnarValue> {
     let (agents, names) = (Texts::of(call, 0)?, Texts::of(call, 1)?);
     // Logs repeat the same agents again and again, and a look costs as much as a thousand copies.
-    let mut known: HashMap<(&str, Wanted), Rc<Vec<u8>>> = HashMap::new();
+    let mut known: HashMap<(&str, Wanted), Vec<u8>> = HashMap::new();
     let mut last: (&str, Wanted) = ("", Wanted::default());
     each_dynamic(call, |row, out| {
         let text = names.text(row);
@@ -106,7 +105,7 @@ fn parse_user_agent(call: &Call<'_>) -> Result<ColumnarValue> {
             return false;
         }
         let key = (agents.text(row), last.1);
-        let answer = known.entry(key).or_insert_with(|| Rc::new(look(key.0, key.1)));
+        let answer = known.entry(key).or_insert_with(|| look(key.0, key.1));
         out.extend_from_slice(answer);
         true
     })

@@ -142,30 +142,40 @@ fn meet(first: &Polygons, second: &Polygons, out: &mut Vec<u8>) -> Option<()> {
     let (first, second) = (Region::of(first)?, Region::of(second)?);
     let common = overlay(Operation::Intersection, &first, &second)?;
     let (points, edges) = touches(&first, &second, &common);
-    let mut parts: Vec<Vec<u8>> = Vec::new();
-    if !points.is_empty() {
-        let mut part = Vec::new();
-        match points.as_slice() {
-            [point] => write_point(point.to_degrees(), &mut part),
-            points => write_shape("MultiPoint", &mut part, |out| write_points(points, out)),
-        }
-        parts.push(part);
+    let points: Vec<(f64, f64)> = points.iter().map(|point| point.to_degrees()).collect();
+    let mut shapes = vec![written(|out| write_common_points(&points, out))];
+    shapes.push(written(|out| write_lines(&paths(edges.into_iter()), out)));
+    shapes.push(written(|out| write_region(&common, out)));
+    write_collection(shapes, out);
+    Some(())
+}
+
+/// What a writer appends to an empty text.
+pub fn written(write: impl FnOnce(&mut Vec<u8>) -> bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut out);
+    out
+}
+
+/// Appends a Point or MultiPoint; `false` without points.
+pub fn write_common_points(points: &[(f64, f64)], out: &mut Vec<u8>) -> bool {
+    match points {
+        [] => return false,
+        [point] => write_point(*point, out),
+        points => write_shape("MultiPoint", out, |out| write_positions(points, out)),
     }
-    let mut part = Vec::new();
-    if write_lines(&paths(edges.into_iter()), &mut part) {
-        parts.push(std::mem::take(&mut part));
-    }
-    if write_region(&common, &mut part) {
-        parts.push(part);
-    }
-    if let [part] = parts.as_slice() {
-        out.extend_from_slice(part);
-        return Some(());
+    true
+}
+
+/// Appends the one shape that is not empty, or a collection of all of them.
+pub fn write_collection(mut shapes: Vec<Vec<u8>>, out: &mut Vec<u8>) {
+    shapes.retain(|shape| !shape.is_empty());
+    if let [shape] = shapes.as_slice() {
+        return out.extend_from_slice(shape);
     }
     out.extend_from_slice(b"{\"type\":\"GeometryCollection\",\"geometries\":");
     let mut array = ArrayWriter::new(out);
-    parts.iter().for_each(|part| array.next().extend_from_slice(part));
+    shapes.iter().for_each(|shape| array.next().extend_from_slice(shape));
     array.close();
     out.push(b'}');
-    Some(())
 }

@@ -100,19 +100,22 @@ impl Region {
 }
 
 /// A region prepared for cutting.
-struct Side {
-    edges: Vec<(Vector, Vector)>,
+pub struct Side {
+    /// The borders' edges.
+    pub edges: Vec<(Vector, Vector)>,
     /// Whether an edge is the first of its loop.
     begins: Vec<bool>,
-    bounds: Vec<Bounds>,
+    /// A box around each edge.
+    pub bounds: Vec<Bounds>,
     rings: Vec<Ring>,
     /// Where a point is a corner: the ring, the corner before, the corner behind.
-    corners: HashMap<Key, Vec<(usize, Vector, Vector)>>,
+    pub corners: HashMap<Key, Vec<(usize, Vector, Vector)>>,
     places: HashMap<(Key, Key), usize>,
 }
 
 impl Side {
-    fn of(region: &Region) -> Side {
+    /// Prepares a region.
+    pub fn of(region: &Region) -> Side {
         let edges: Vec<(Vector, Vector)> = region.loops.iter().flat_map(|points| ring_edges(points)).collect();
         let begins = region.loops.iter().flat_map(|points| (0..points.len()).map(|place| place == 0)).collect();
         let bounds = edges.iter().map(|edge| Bounds::of(&[*edge])).collect();
@@ -131,7 +134,7 @@ impl Side {
     }
 
     /// Whether an edge runs inside just behind its beginning. It is no edge of this side.
-    fn has_start(&self, a: Vector, b: Vector) -> bool {
+    pub fn has_start(&self, a: Vector, b: Vector) -> bool {
         let corners = self.corners.get(&key(a)).map_or(&[][..], Vec::as_slice);
         let is_inside = |(number, ring): (usize, &Ring)| match corners.iter().find(|corner| corner.0 == number) {
             Some((_, before, behind)) => ordered(*behind, b, *before, a),
@@ -141,7 +144,7 @@ impl Side {
     }
 
     /// Whether an edge is also one of this side: in the same direction or the other.
-    fn shares(&self, (a, b): (Vector, Vector)) -> Option<bool> {
+    pub fn shares(&self, (a, b): (Vector, Vector)) -> Option<bool> {
         let (a, b) = (key(a), key(b));
         if self.places.contains_key(&(a, b)) {
             return Some(true);
@@ -151,10 +154,29 @@ impl Side {
 }
 
 /// Where an edge meets the other side's border.
-struct Cut {
-    part: f64,
-    place: Vector,
-    enters: bool,
+pub struct Cut {
+    /// How far from the edge's beginning.
+    pub part: f64,
+    /// Where.
+    pub place: Vector,
+    /// Whether the edge goes inside there.
+    pub enters: bool,
+}
+
+/// The pieces of an edge between its cuts, each with whether it is inside.
+pub fn split((a, b): (Vector, Vector), starts_inside: bool, mut cuts: Vec<Cut>) -> Vec<(Vector, Vector, bool)> {
+    cuts.sort_by(|left, right| left.part.total_cmp(&right.part));
+    let mut pieces = Vec::with_capacity(cuts.len() + 1);
+    let (mut from, mut is_inside) = (a, starts_inside);
+    while !cuts.is_empty() {
+        // Ways in and out alternate; rounding may have exchanged neighbours.
+        let next = cuts.iter().position(|cut| cut.enters != is_inside).unwrap_or(0);
+        let cut = cuts.remove(next);
+        pieces.push((from, cut.place, is_inside));
+        (from, is_inside) = (cut.place, cut.enters);
+    }
+    pieces.push((from, b, is_inside));
+    pieces
 }
 
 /// Calls `meet` for each pair of edges, one of each side, whose boxes touch.
@@ -206,7 +228,7 @@ fn keep(
     let keeps_inside = operation == Operation::Intersection;
     // Whether the end of the edge before was inside, where that is the beginning of this one.
     let mut carried: Option<bool> = None;
-    for (place, mut cuts) in cuts.into_iter().enumerate() {
+    for (place, cuts) in cuts.into_iter().enumerate() {
         let ((a, b), id) = (side.edges[place], first_id + place);
         if let Some(is_same) = other.shares((a, b)) {
             // A common border stays once if both insides are on one side of it, else it goes.
@@ -217,22 +239,11 @@ fn keep(
             continue;
         }
         let known = carried.filter(|_| !side.begins[place] && !other.corners.contains_key(&key(a)));
-        let mut is_inside = known.unwrap_or_else(|| other.has_start(a, b));
-        cuts.sort_by(|left, right| left.part.total_cmp(&right.part));
-        let mut from = a;
-        while !cuts.is_empty() {
-            // Ways in and out alternate; rounding may have exchanged neighbours.
-            let next = cuts.iter().position(|cut| cut.enters != is_inside).unwrap_or(0);
-            let cut = cuts.remove(next);
-            if is_inside == keeps_inside {
-                pieces.push(Piece { from, to: cut.place, id });
-            }
-            (from, is_inside) = (cut.place, cut.enters);
-        }
-        if is_inside == keeps_inside {
-            pieces.push(Piece { from, to: b, id });
-        }
-        carried = Some(is_inside);
+        let starts_inside = known.unwrap_or_else(|| other.has_start(a, b));
+        let parts = split((a, b), starts_inside, cuts);
+        carried = parts.last().map(|(.., is_inside)| *is_inside);
+        let kept = parts.into_iter().filter(|(.., is_inside)| *is_inside == keeps_inside);
+        pieces.extend(kept.map(|(from, to, _)| Piece { from, to, id }));
     }
 }
 

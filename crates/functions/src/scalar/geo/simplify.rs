@@ -160,8 +160,7 @@ impl Net {
         let mut points: Vec<Vector> = chains.iter().flatten().copied().collect();
         // The chord of the angle; a little more, since cubes are compared in floating point.
         let side = (2.0 * (tolerance / 2.0).sin()).max(1e-12) * 1.000_001;
-        let cell = |point: &Vector| CellID::from(Point(S2Vector { x: point.x, y: point.y, z: point.z })).0;
-        points.sort_by_cached_key(|point| cell(point));
+        points.sort_by_cached_key(|point| CellID::from(Point(S2Vector { x: point.x, y: point.y, z: point.z })).0);
         let mut net = Net {
             tolerance,
             sites: Vec::new(),
@@ -279,8 +278,8 @@ impl Net {
     }
 
     /// A walk with fewer sites.
-    fn simplify(&self, walk: &Walk) -> Walk {
-        let mut walk = walk.clone();
+    fn simplify(&self, walk: &[(usize, usize)]) -> Walk {
+        let mut walk = walk.to_vec();
         if let Some(last) = walk.pop_if(|_| self.is_joined)
             && !walk.is_empty()
         {
