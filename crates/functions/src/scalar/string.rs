@@ -1,6 +1,8 @@
 //! Strings: lengths, parts, search, replacement, joining. Positions and lengths count code points.
 //! Source: kql-behaviour section 9 and the pages of the functions.
 
+use std::collections::HashMap;
+
 use std::ops::Range;
 
 use datafusion_common::{Result, exec_err};
@@ -678,10 +680,14 @@ fn translate(call: &Call<'_>) -> Result<ColumnarValue> {
     let (search, replacement, source) = (Texts::of(call, 0)?, Texts::of(call, 1)?, Texts::of(call, 2)?);
     each_text(call, |row, out| {
         let replacement: Vec<char> = replacement.text(row).chars().collect();
-        let search: Vec<char> = search.text(row).chars().collect();
+        // The first of several places of a character counts.
+        let mut places = HashMap::new();
+        for (place, character) in search.text(row).chars().enumerate() {
+            places.entry(character).or_insert(place);
+        }
         for character in source.text(row).chars() {
-            match search.iter().position(|searched| *searched == character) {
-                Some(position) => out.extend(replacement.get(position).or(replacement.last())),
+            match places.get(&character) {
+                Some(place) => out.extend(replacement.get(*place).or(replacement.last())),
                 None => out.push(character),
             }
         }
