@@ -246,10 +246,10 @@ pub fn intersections(sketches: &[Sketch]) -> Vec<i64> {
             waiting.push((larger, place, -sign));
         }
     }
-    let (mut total, mut most) = (0.0, i64::MAX);
+    let (mut total, mut most) = (0.0f64, i64::MAX);
     let sizes = sums.iter().zip(sketches).map(|(sum, sketch)| {
         total += sum;
-        most = most.min(sketch.count()).min((total as f64).round() as i64).max(0);
+        most = most.min(sketch.count()).min(total.round() as i64).max(0);
         most
     });
     sizes.collect()

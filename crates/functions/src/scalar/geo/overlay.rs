@@ -269,7 +269,7 @@ pub fn union(regions: Vec<Region>) -> Option<Region> {
     let mut queue: Vec<(usize, Region)> = regions.into_iter().map(|region| (region.size(), region)).collect();
     // The smallest last; of equal ones the first last.
     queue.reverse();
-    queue.sort_by(|left, right| right.0.cmp(&left.0));
+    queue.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
     while queue.len() > 1 {
         let ((first_size, first), (second_size, second)) = (queue.pop()?, queue.pop()?);
         let size = first_size + second_size;
