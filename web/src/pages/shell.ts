@@ -6,6 +6,7 @@ import type { Settings } from "../api/session";
 import { isSignedIn } from "../api/session";
 import type { Link } from "../lib/links";
 import { accountDialog } from "./account";
+import { JobsPage } from "./jobs/page";
 import { QueryPage } from "./query/page";
 
 /** Keys that work; those of the editor are Monaco's. */
@@ -28,18 +29,22 @@ const KEYS: [string, string][] = [
 export class Shell {
   readonly element: HTMLElement;
   private readonly page: QueryPage;
+  private readonly jobs: JobsPage;
+  private readonly ways = h("nav", { class: "ways", attributes: { "aria-label": "Pages" } });
   private readonly who = button("Account", () => void accountDialog(this.settings, this.page.database, () => this.reload()), { sign: "◔", class: "quiet" });
   private readonly theme = button("Light or dark", () => switchTheme(), { sign: "◐", class: "quiet" });
 
   constructor(private readonly settings: Settings, link: Link | null, database: string | null) {
     this.page = new QueryPage(settings, link, database);
+    this.jobs = new JobsPage(() => this.page.databaseNames);
     const explorer = button("Show or hide the explorer", () => this.page.toggleExplorer(), { sign: "☰", class: "quiet" });
     this.element = h("div", { class: "shell" },
-      h("header", { class: "top" }, explorer, h("h1", {}, h("span", { class: "mark", attributes: { "aria-hidden": "true" } }), "Tidewater"),
+      h("header", { class: "top" }, explorer, h("h1", {}, h("span", { class: "mark", attributes: { "aria-hidden": "true" } }), "Tidewater"), this.ways,
         h("span", { class: "grow" }),
         button("Share", (event) => void this.page.share(event.currentTarget as HTMLElement)),
         this.theme, this.who, button("Keyboard help", () => keys(this.settings), { sign: "?", class: "quiet" })),
       this.page.element);
+    this.go(new URLSearchParams(location.search).get("page") === "jobs");
     document.addEventListener("keydown", (event) => this.key(event));
     document.addEventListener("tidewater-theme", () => this.page.theme(isDark()));
   }
@@ -48,6 +53,27 @@ export class Shell {
     await this.page.start();
     applyTheme();
     this.told();
+  }
+
+  private go(toJobs: boolean): void {
+    const way = (label: string, on: boolean, jobs: boolean): HTMLElement => {
+      const element = button(label, () => this.go(jobs), { class: on ? "way on" : "way" });
+      if (on) element.setAttribute("aria-current", "page");
+      return element;
+    };
+    replace(this.ways, way("Query", !toJobs, false), way("Jobs", toJobs, true));
+    this.page.element.hidden = toJobs;
+    if (toJobs) {
+      this.element.append(this.jobs.element);
+      this.jobs.show();
+    } else {
+      this.jobs.hide();
+      this.jobs.element.remove();
+    }
+    const place = new URL(location.href);
+    if (toJobs) place.searchParams.set("page", "jobs");
+    else place.searchParams.delete("page");
+    history.replaceState(null, "", place);
   }
 
   /** Everything again, for somebody else. */

@@ -22,6 +22,8 @@ type XY = Extract<Chart, { kind: "xy" }>;
 
 const LIGHT = ["#0b6bcb", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#0c8599", "#e67700", "#5c5f66", "#364fc7", "#5c940d"];
 const DARK = ["#4dabf7", "#ff922b", "#69db7c", "#da77f2", "#f783ac", "#3bc9db", "#ffd43b", "#adb5bd", "#91a7ff", "#c0eb75"];
+/** Narrower than this, the legend goes below the drawing. */
+const NARROW = 560;
 /** Beyond this many points a line is thinned to what its width can show. */
 const THIN = 5000;
 
@@ -55,6 +57,7 @@ export class ChartView {
       return;
     }
     replace(this.element, this.canvas, this.note);
+    narrow = this.canvas.clientWidth < NARROW;
     this.instance = echarts.init(this.canvas, null, { renderer: "canvas" });
     this.watch.observe(this.canvas);
     if (what.kind === "map") {
@@ -96,6 +99,9 @@ export class ChartView {
     this.instance = null;
   }
 }
+
+/** Whether the drawing at hand has no room beside it. */
+let narrow = false;
 
 function isDark(): boolean {
   return document.documentElement.dataset.theme === "dark";
@@ -155,9 +161,10 @@ function legend(what: Chart, names: string[]): object {
   const { text } = ink();
   const many = names.length > 1 && what.legend;
   return {
-    show: many, type: "scroll", orient: "vertical", right: 8, top: what.title ? 36 : 12, bottom: 40, data: names,
+    show: many, type: "scroll", data: names,
+    ...(narrow ? { bottom: 28, left: "center" } : { orient: "vertical", right: 8, top: what.title ? 36 : 12, bottom: 40 }),
     textStyle: { color: text, width: 150, overflow: "truncate" }, pageTextStyle: { color: text }, pageIconColor: text,
-    selector: names.length > 2 ? [{ type: "all", title: "all" }, { type: "inverse", title: "invert" }] : false,
+    selector: names.length > 2 && !narrow ? [{ type: "all", title: "all" }, { type: "inverse", title: "invert" }] : false,
     selectorLabel: { color: text },
   };
 }
@@ -243,9 +250,9 @@ function single(what: XY): EChartsCoreOption {
     ...(at > 0 ? { position: "right", offset: (at - 1) * 64, splitLine: { show: false } } : {}),
   });
   const key = axis(what.x, what.categories, axes.xTitle, axes.xLog, axes.xMin, axes.xMax, false);
-  const room = names.length > 1 && what.legend ? 200 : 24;
+  const room = names.length > 1 && what.legend && !narrow ? 200 : 24;
   const extra = Math.max(0, columns.length - 1) * 64;
-  const box = { left: what.horizontal ? 48 : 76, right: room + extra, top: what.title ? 44 : 24, bottom: 72, containLabel: what.horizontal };
+  const box = { left: what.horizontal ? 48 : 76, right: room + extra, top: what.title ? 44 : 24, bottom: narrow ? 96 : 72, containLabel: what.horizontal };
   const x = what.horizontal ? { ...value(axes.yTitle, 0), nameGap: 28 } : key;
   const y = what.horizontal ? { ...key, inverse: true, nameGap: 110 } : columns.map((title, at) => value(title, at));
   return {
@@ -262,7 +269,7 @@ function panels(what: XY): EChartsCoreOption {
   const names = [...new Set(what.series.map((series) => series.name))];
   const sums = what.stack === "stacked100" ? totals(what) : null;
   const height = 92 / columns.length;
-  const room = names.length > 1 && what.legend ? 200 : 24;
+  const room = names.length > 1 && what.legend && !narrow ? 200 : 24;
   return {
     ...base(what), useUTC: true, legend: legend(what, names),
     grid: columns.map((_, at) => ({ left: 76, right: room, top: `${at * height + 6}%`, height: `${height - 14}%` })),
@@ -285,7 +292,7 @@ function pie(what: Extract<Chart, { kind: "pie" }>): EChartsCoreOption {
     ...base(what), legend: legend(what, what.slices.map((slice) => slice.name)),
     tooltip: tooltip({ trigger: "item", formatter: "{b}: {c} ({d}%)" }),
     series: [{
-      type: "pie", radius: ["0%", "68%"], center: [what.legend ? "42%" : "50%", "54%"], data: what.slices,
+      type: "pie", radius: ["0%", "68%"], center: [what.legend && !narrow ? "42%" : "50%", narrow ? "46%" : "54%"], data: what.slices,
       label: { color: text, formatter: "{b}: {d}%" }, itemStyle: { borderColor: ink().paper, borderWidth: 1 },
     }],
   };

@@ -121,7 +121,8 @@ export function popover(anchor: HTMLElement, element: HTMLElement): void {
       if (document.activeElement === document.body) anchor.focus();
     }
   });
-  document.body.append(element);
+  // Beside an open dialog nothing can be used but what is inside it.
+  (anchor.closest("dialog") ?? document.body).append(element);
   element.showPopover();
   const [place, size] = [anchor.getBoundingClientRect(), element.getBoundingClientRect()];
   const left = Math.max(4, Math.min(place.left, innerWidth - size.width - 4));

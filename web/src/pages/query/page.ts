@@ -75,6 +75,10 @@ export class QueryPage {
     this.drop();
   }
 
+  get databaseNames(): string[] {
+    return this.explorer.databases;
+  }
+
   get database(): string {
     return this.tabs.current.database;
   }
@@ -153,7 +157,7 @@ export class QueryPage {
     }
     this.databases.value = name;
     this.explorer.choose(name);
-    history.replaceState(null, "", home(name));
+    history.replaceState(null, "", home(name) + location.search);
     if (this.schema && this.editor) void this.editor.know(this.schema, name).then(() => (this.place.dataset.knows = name));
   }
 
