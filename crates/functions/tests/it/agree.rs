@@ -318,11 +318,7 @@ fn kernels_bear_extremes_long_texts_and_deep_values() {
 }
 
 /// Compares every kernel over values of a pool; the rows without any that could be compared.
-fn compare_all(
-    pool: fn(KqlType) -> Vec<ScalarValue>,
-    seeds: usize,
-    skipped: &[&str],
-) -> BTreeMap<&'static str, usize> {
+fn compare_all(pool: fn(KqlType) -> Vec<ScalarValue>, seeds: usize, skipped: &[&str]) -> BTreeMap<&'static str, usize> {
     let mut unexamined = BTreeMap::new();
     for row in scalar::families().into_iter().flatten() {
         let Imp::Kernel(kernel) = row.imp else { continue };
