@@ -9,6 +9,7 @@ use datafusion::catalog::TableProvider;
 use tidewater_kql::TableSchema;
 
 use crate::external::ExternalSource;
+use crate::external_call::ExternalCall;
 use crate::graph_model::{GraphModel, GraphVersion};
 
 /// One consistent view of the catalog, for the whole of one query.
@@ -61,6 +62,11 @@ pub trait CatalogView: Send + Sync {
     /// The rows of files outside of the databases. Errors: a message that says why they cannot be read.
     fn external_data(&self, _source: &ExternalSource) -> Result<Arc<dyn TableProvider>, String> {
         Err("external data cannot be read here".to_string())
+    }
+
+    /// The answer to a call of a plugin, as a table of one row. Errors: a message that says why it is not made.
+    fn external_call(&self, _call: &ExternalCall) -> Result<Arc<dyn TableProvider>, String> {
+        Err("calls to the world outside are not made here".to_string())
     }
 
     /// A stored external table; with a mapping by its name if one is given. Errors: a message that says what is wrong.

@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod error;
 pub mod exec;
 pub mod external;
+pub mod external_call;
 pub mod graph_model;
 pub mod hidden;
 pub mod lower;
@@ -30,6 +31,7 @@ pub use bind::evaluate::plugin_names;
 pub use catalog::{CatalogView, MaterializedView, StoredFunction, TableHandle};
 pub use error::PlanError;
 pub use external::{ExternalSource, Partition, PartitionValue, PathPiece, external_source};
+pub use external_call::{ExternalCall, HttpCall, InferMode, InferSchema};
 pub use graph_model::{GraphLabel, GraphModel, GraphRows, GraphStep, GraphStepKind, GraphVersion};
 pub use lower::driver::plan_query;
 

@@ -170,7 +170,7 @@ pub const OPTIONS: &[OptionRow] = &[
     ),
     request_only("request_app_name", Text, Served, "the application in the journals"),
     row("request_block_row_level_security", Bool, NoOp, "no table has a row level security policy"),
-    row("request_callout_disabled", Bool, NoOp, "no query calls a service of the user"),
+    row("request_callout_disabled", Bool, Served, "`http_request` and `http_request_post` are refused"),
     row("request_cross_cluster_token", Text, NoOp, "no query leaves this server"),
     row("request_description", Text, Served, "shown in the journal of queries"),
     row("request_external_data_disabled", Bool, Served, "`externaldata` and external tables are refused"),

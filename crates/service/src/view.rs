@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use tidewater_plan::{
-    CatalogView, ExternalSource, GraphModel, GraphRows, GraphVersion, MaterializedView, StoredFunction, TableHandle,
+    CatalogView, ExternalCall, ExternalSource, GraphModel, GraphRows, GraphVersion, MaterializedView, StoredFunction,
+    TableHandle,
 };
 use tidewater_store::{Database, Snapshot, Store, Table, TableId};
 
@@ -140,6 +141,10 @@ impl CatalogView for View {
 
     fn external_data(&self, source: &ExternalSource) -> Result<Arc<dyn TableProvider>, String> {
         self.external.provider(source, None).map_err(|error| error.message().to_string())
+    }
+
+    fn external_call(&self, call: &ExternalCall) -> Result<Arc<dyn TableProvider>, String> {
+        self.external.call(call).map_err(|error| error.message().to_string())
     }
 
     fn external_table(

@@ -94,8 +94,17 @@ impl Binder<'_> {
                 format!("Plugin '{}' is disabled; '.enable plugin {}' switches it on", plugin.text, plugin.text);
             return Err(self.report(Diagnostic::new(diagnostic::UNKNOWN_FUNCTION, plugin.span, message)));
         }
+        if let Some(result) = self.plugin_without_rows(input.is_some(), &plugin.text, arguments, plugin.span) {
+            return result;
+        }
         let Some(input) = input else {
-            return self.not_served(plugin.span, format!("plugin '{}'", plugin.text));
+            return match unserved(&plugin.text) {
+                Some(why) => self.not_served(plugin.span, format!("plugin '{}' ({why})", plugin.text)),
+                None => {
+                    let message = format!("plugin '{}' reads rows: T | evaluate {0}(...)", plugin.text);
+                    self.fail(diagnostic::GENERAL, plugin.span, message)
+                }
+            };
         };
         // The name is the place of mistakes that concern the whole call.
         let span = plugin.span;
@@ -108,7 +117,8 @@ impl Binder<'_> {
             "narrow" => self.narrow(&input.rel, arguments, span)?,
             name => {
                 self.check_arguments(&input.rel, arguments);
-                return self.not_served(plugin.span, format!("plugin '{name}'"));
+                let why = unserved(name).map(|why| format!(" ({why})")).unwrap_or_default();
+                return self.not_served(plugin.span, format!("plugin '{name}'{why}"));
             }
         };
         Ok(Tabular::of(rel))
@@ -392,6 +402,26 @@ impl Binder<'_> {
         }
         self.rel(RelOp::Union { inputs: parts }, columns, span)
     }
+}
+
+/// What a plugin that is not served would need.
+fn unserved(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "python" | "r" | "csharp" => "it runs programs, which needs a sandbox of their language",
+        "sql_request" => "it needs a client of SQL Server",
+        "mysql_request" => "it needs a client of MySQL",
+        "postgresql_request" => "it needs a client of PostgreSQL",
+        "cosmosdb_sql_request" => "it needs Azure Cosmos DB",
+        "azure_digital_twins_query_request" => "it needs Azure Digital Twins",
+        "dax_request" => "it needs Analysis Services",
+        "ai_chat_completion" | "ai_chat_completion_prompt" | "ai_embed_text" | "ai_embeddings" => {
+            "it needs Azure OpenAI"
+        }
+        "execute_query" | "execute_show_command" | "external_datatable" | "identity_v3" => {
+            "it is internal to the reference engine"
+        }
+        _ => return None,
+    })
 }
 
 /// The values that an output schema names: its columns that are no keys.

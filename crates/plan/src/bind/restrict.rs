@@ -18,6 +18,7 @@ use crate::bind::scope::{Binding, Place};
 use crate::bind::{Binder, Bound, Stopped};
 use crate::catalog::{CatalogView, MaterializedView, StoredFunction, TableHandle};
 use crate::external::ExternalSource;
+use crate::external_call::ExternalCall;
 use crate::{GraphModel, GraphVersion};
 
 /// What a `restrict access` leaves visible.
@@ -148,6 +149,11 @@ impl<'a> RestrictedView<'a> {
     /// See `CatalogView`.
     pub fn external_data(&self, source: &ExternalSource) -> Result<Arc<dyn TableProvider>, String> {
         self.inner.external_data(source)
+    }
+
+    /// See `CatalogView`.
+    pub fn external_call(&self, call: &ExternalCall) -> Result<Arc<dyn TableProvider>, String> {
+        self.inner.external_call(call)
     }
 
     /// See `CatalogView`.

@@ -19,6 +19,7 @@ pub mod ordered_aggregate;
 pub mod output;
 pub mod parse;
 pub mod parse_kv;
+pub mod patterns;
 pub mod plain;
 pub mod range;
 pub mod reduce;

@@ -4,6 +4,7 @@
 //! those whose path tells other partitions than the query wants, and decodes the rest in a stream. Memory is bounded by a
 //! few batches; files that can only be read from their end wait in a spool on disk.
 
+mod call;
 pub mod location;
 mod paths;
 
@@ -81,6 +82,14 @@ pub(crate) struct Artifact {
 }
 
 impl Artifact {
+    /// When a local file was written.
+    fn written(&self) -> Option<std::time::SystemTime> {
+        match &self.location {
+            Location::File(path) => std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok(),
+            Location::Url(_) => None,
+        }
+    }
+
     /// The partitions that its path tells, as JSON.
     pub fn partitions(&self) -> serde_json::Value {
         let value = |value: &PathValue| match value {

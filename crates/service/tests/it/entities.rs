@@ -152,6 +152,52 @@ fn files_are_read_over_http_where_policy_allows_and_nowhere_else() {
 }
 
 #[test]
+fn web_services_are_called_where_policy_allows_and_nowhere_else() {
+    runtime().block_on(async {
+        let json = |body: &str| {
+            let length = body.len();
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            )
+            .into_bytes()
+        };
+        let other = serve(vec![("/x", ok(b"secret"))]).await;
+        let port = serve(vec![
+            ("/api/items", json(r#"{"Items": [{"n": 1}, {"n": 2}]}"#)),
+            ("/api/text", ok(b"plain \"text\"")),
+            ("/api/broken", json("{")),
+            ("/api/outside", moved(&format!("http://127.0.0.1:{other}/x"))),
+            ("/elsewhere", ok(b"secret")),
+        ])
+        .await;
+        let base = format!("http://127.0.0.1:{port}");
+        let folder = tempfile::tempdir().unwrap();
+        let service = open(folder.path(), vec![format!("{base}/api/")]);
+        for plugin in ["http_request", "http_request_post"] {
+            let items = format!(
+                "evaluate {plugin}('{base}/api/items?key=s3cret', dynamic({{'x-a': 'b'}})) | mv-expand item = ResponseBody.Items | project tolong(item.n)"
+            );
+            assert_eq!(rows(&service, &items).await, ["1", "2"]);
+        }
+        let header = format!("evaluate http_request('{base}/api/items') | project tostring(ResponseHeaders['content-type'])");
+        assert_eq!(rows(&service, &header).await, ["application/json; charset=utf-8"]);
+        let text = format!("evaluate http_request('{base}/api/text') | project tostring(ResponseBody)");
+        assert_eq!(rows(&service, &text).await, ["plain \"text\""]);
+        let broken = format!("evaluate http_request('{base}/api/broken') | project tostring(ResponseBody)");
+        assert_eq!(rows(&service, &broken).await, ["{"], "what is no JSON is given as it is");
+        for refused in ["/api/outside", "/elsewhere", "/api/../elsewhere"] {
+            let error = query(&service, &format!("evaluate http_request('{base}{refused}')")).await.unwrap_err();
+            assert_eq!(error.code(), "Forbidden", "{refused}: {error}");
+        }
+        let missing = query(&service, &format!("evaluate http_request('{base}/api/none?sig=s3cret')")).await;
+        let message = missing.unwrap_err().message().to_string();
+        assert!(message.contains("404") && !message.contains("s3cret"), "{message}");
+        let signed_in = format!("evaluate http_request('{base}/api/items', dynamic({{'Authorization': 'bearer x'}}))");
+        assert!(query(&service, &signed_in).await.is_err(), "nobody signs in without encryption");
+    });
+}
+
+#[test]
 fn entities_survive_a_restart() {
     runtime().block_on(async {
         let folder = tempfile::tempdir().unwrap();

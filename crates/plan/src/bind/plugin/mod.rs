@@ -5,7 +5,9 @@
 
 mod activity;
 mod cohorts;
+mod external;
 mod lookup;
+mod patterns;
 mod rows;
 mod sequences;
 mod simple;
@@ -45,7 +47,11 @@ const OVER_ROWS: &[(&str, Plugin)] = &[
     ("activity_counts_metrics", |binder, input, call| binder.activity_counts_metrics(input, call)),
     ("activity_engagement", |binder, input, call| binder.activity_engagement(input, call)),
     ("activity_metrics", |binder, input, call| binder.activity_metrics(input, call)),
+    ("autocluster", |binder, input, call| binder.autocluster(input, call)),
+    ("basket", |binder, input, call| binder.basket(input, call)),
     ("dcount_intersect", |binder, input, call| binder.dcount_intersect(input, call)),
+    ("diffpatterns", |binder, input, call| binder.diffpatterns(input, call)),
+    ("diffpatterns_text", |binder, input, call| binder.diffpatterns_text(input, call)),
     ("estimate_rows_count", |binder, input, call| binder.estimate_rows_count(input, call)),
     ("funnel_sequence", |binder, input, call| binder.funnel_sequence(input, call)),
     ("funnel_sequence_completion", |binder, input, call| binder.funnel_sequence_completion(input, call)),
