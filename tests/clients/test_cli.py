@@ -3,7 +3,7 @@ import json
 
 
 def test_help_teaches(server):
-    for command in ([], ["serve"], ["query"], ["load"], ["wait"], ["config", "show"]):
+    for command in ([], ["serve"], ["query"], ["load"], ["sql"], ["sql", "submit"], ["wait"], ["config", "show"]):
         done = server.cli(*command, "--help")
         assert done.returncode == 0 and "tidewater" in done.stdout
     assert "load" in server.cli("--help").stdout
@@ -50,3 +50,34 @@ def test_listening_beyond_loopback_needs_insecure(server, tmp_path):
 def test_a_second_server_on_the_same_data_is_refused(own_server):
     done = own_server.cli("serve", "--listen", "127.0.0.1:0", "--data", str(own_server.data), timeout=60)
     assert done.returncode != 0 and done.stderr
+
+
+def test_sql_jobs_are_submitted_followed_and_fetched(server, tmp_path):
+    def sql(*arguments):
+        done = server.cli("sql", *arguments, "--url", server.url, "--org", "cli", timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    rows = sql("submit", "SELECT x, 'v' || x AS v FROM generate_series(1, 3) g(x) ORDER BY x", "--wait", "--format", "csv")
+    assert rows.splitlines() == ["x,v", "1,v1", "2,v2", "3,v3"]
+    identity = sql("submit", "SELECT '$who' AS who", "--param", "who=it's", "--name", "greeting").strip()
+    shown = json.loads(sql("fetch", identity, "--format", "json")) if json.loads(sql("status", identity, "--json"))["state"] == "SUCCESS" else None
+    again = sql("submit", "SELECT '$who' AS who", "--param", "who=it's", "--wait", "--format", "ndjson")
+    assert json.loads(again) == {"who": "it's"} and (shown is None or shown["rows"] == [{"who": "it's"}])
+    path = tmp_path / "rows.parquet"
+    fetched = json.loads(sql("list", "--limit", "1", "--json"))[0]["id"]
+    sql("fetch", fetched, "--format", "parquet", "--output", str(path))
+    assert path.read_bytes()[:4] == b"PAR1"
+    assert "reads 0 rows" in sql("submit", "SELECT 1", "--dry-run")
+    template = sql("template", "create", "one", "SELECT $n AS n", "--param", "n=5").strip()
+    assert template in sql("template", "list") and "SELECT $n AS n" in sql("template", "show", template)
+    assert json.loads(sql("submit", "--template", template, "--wait", "--format", "ndjson")) == {"n": 5}
+    assert "Deleted" in sql("template", "delete", template)
+    schedule = sql("schedule", "create", "0 6 * * *", "SELECT 1 AS x", "--time-zone", "Europe/Berlin").strip()
+    assert schedule in sql("schedule", "list") and "ENABLED" in sql("schedule", "show", schedule)
+    sql("schedule", "trigger", schedule)
+    assert "true" in sql("schedule", "runs", schedule)
+    sql("schedule", "disable", schedule)
+    for arguments in (["submit", "SELEC 1"], ["status", "nope"], ["submit", "SELECT nope", "--wait"]):
+        failed = server.cli("sql", *arguments, "--url", server.url, timeout=120)
+        assert failed.returncode != 0 and failed.stderr.startswith("tidewater: ")

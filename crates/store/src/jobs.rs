@@ -201,6 +201,16 @@ impl JobStore {
         .await
     }
 
+    /// Removes all records of a kind and scope.
+    pub async fn remove_scope(&self, kind: &str, scope: &str) -> Result<usize> {
+        let (kind, scope) = (kind.to_string(), scope.to_string());
+        self.run(move |inner| {
+            let sql = "DELETE FROM jobs WHERE kind = ?1 AND scope = ?2";
+            Ok(inner.connection.execute(sql, [kind, scope])?)
+        })
+        .await
+    }
+
     /// Removes the records of a kind, of every scope, that were made before a time; tells how many there were.
     pub async fn remove_before(&self, kind: &str, created: i64) -> Result<usize> {
         let kind = kind.to_string();

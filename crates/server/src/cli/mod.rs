@@ -5,6 +5,7 @@ mod client;
 mod load;
 mod query;
 mod serve;
+mod sql;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -69,6 +70,14 @@ enum Command {
             tidewater load data.txt --format csv --header no --db D --table T"
     )]
     Load(load::Arguments),
+    /// Submit SQL as jobs, follow them, fetch their rows; keep templates and schedules
+    #[command(after_help = "Examples:\n  \
+        tidewater sql submit 'SELECT count(*) FROM Flights' --wait\n  \
+        tidewater sql submit 'CREATE TABLE Daily AS SELECT ...'\n  \
+        tidewater sql list --property state==FAILED\n  \
+        tidewater sql fetch ID --format parquet --output rows.parquet\n  \
+        tidewater sql schedule create '0 6 * * *' 'INSERT INTO Daily SELECT ...' --time-zone Europe/Berlin")]
+    Sql(Box<sql::Arguments>),
     /// Wait until a server is ready
     #[command(after_help = "Example:\n  tidewater wait --url http://127.0.0.1:8080 --timeout 30")]
     Wait(wait::Arguments),
@@ -183,6 +192,7 @@ pub fn main() -> ExitCode {
         Command::Serve(settings) => settings.sources().and_then(|sources| serve::run(&sources)),
         Command::Query(arguments) => client::block_on(query::run(arguments)),
         Command::Load(arguments) => client::block_on(load::run(arguments)),
+        Command::Sql(arguments) => client::block_on(sql::run(*arguments)),
         Command::Wait(arguments) => client::block_on(wait::run(arguments)),
         Command::Config { command: ConfigCommand::Show(settings) } => show(&settings),
         Command::Account { command } => account::run(command),

@@ -29,6 +29,10 @@ pub(super) mod fields {
         ("SQL", CONTAINS),
         ("templateName", CONTAINS),
     ];
+    const TIMES: &[&str] = &[">", "<", ">=", "<="];
+    pub(in crate::queries) const SCHEDULES: &[Field] = &[("created", TIMES), ("templateId", EQUAL), ("userId", EQUAL)];
+    pub(in crate::queries) const RUNS: &[Field] =
+        &[("created", TIMES), ("state", &["==", "!="]), ("externalTrigger", EQUAL)];
     pub(in crate::queries) const TEMPLATES: &[Field] =
         &[("name", &["~", "=="]), ("userId", EQUAL), ("lastUpdatedBy", EQUAL)];
 }

@@ -12,6 +12,7 @@ mod object;
 mod problem;
 mod results;
 mod rows;
+mod schedules;
 mod submit;
 mod templates;
 
@@ -47,6 +48,12 @@ pub fn routes() -> Router<App> {
             .route("/query-templates/", get(templates::list).post(templates::create))
             .route("/query-templates/count", get(templates::count))
             .route("/query-templates/{id}", get(templates::get_one).put(templates::put).delete(templates::delete))
+            .route("/schedules", get(schedules::list).post(schedules::create))
+            .route("/schedules/", get(schedules::list).post(schedules::create))
+            .route("/schedules/{id}", get(schedules::get_one).patch(schedules::patch).delete(schedules::delete))
+            .route("/schedules/{id}/runs", get(schedules::runs).post(schedules::trigger))
+            .route("/schedules/{id}/runs/{run}", get(schedules::get_run).patch(schedules::patch_run))
+            .route("/connection_parameters", get(no_postgres))
             .method_not_allowed_fallback(wrong_method)
     };
     resources().nest(PREFIX, resources())
@@ -54,7 +61,8 @@ pub fn routes() -> Router<App> {
 
 /// Whether a path is this API's.
 pub fn is_path(path: &str) -> bool {
-    const RESOURCES: [&str; 3] = ["/queries", "/query-templates", "/accelerated-queries"];
+    const RESOURCES: [&str; 5] =
+        ["/queries", "/query-templates", "/accelerated-queries", "/schedules", "/connection_parameters"];
     let path = path.strip_prefix(PREFIX).unwrap_or(path);
     RESOURCES
         .iter()
@@ -65,6 +73,11 @@ pub fn is_path(path: &str) -> bool {
 pub fn unauthorized(headers: &HeaderMap, reason: &str) -> Response {
     let code = if headers.contains_key("authorization") { "401013" } else { "403010" };
     Problem::new(StatusCode::UNAUTHORIZED, reason).code(code).into_response()
+}
+
+/// `GET /connection_parameters`: there is nothing to connect to yet. Source: query-service-api section 16.
+async fn no_postgres() -> Response {
+    Problem::new(StatusCode::NOT_FOUND, "the PostgreSQL protocol is not served yet").into_response()
 }
 
 async fn wrong_method() -> Response {

@@ -8,8 +8,10 @@ mod parameters;
 mod queue;
 mod results;
 mod runner;
+mod schedules;
 mod submit;
 mod templates;
+mod times;
 
 use std::collections::HashMap;
 
@@ -21,9 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use list::{Filter, ListRequest, Listed, Page};
 pub use results::{JobRows, KeptRows};
+pub use schedules::{NewSchedule, Run, Schedule, ScheduleChange, ScheduleState};
 pub use submit::{DryRun, Idempotency, Source, Submission, Submitted, Target};
 pub use templates::{Template, TemplateText};
 pub use tidewater_store::ResultRows;
+pub use times::{CatchUp, Times};
 
 use crate::error::{Error, Result};
 use crate::service::Service;
@@ -49,6 +53,11 @@ impl Tenant {
     fn scope(&self) -> String {
         // Neither header can hold a line break.
         format!("{}\n{}", self.organisation, self.sandbox)
+    }
+
+    fn of_scope(scope: &str) -> Option<Tenant> {
+        let (organisation, sandbox) = scope.split_once('\n')?;
+        Some(Tenant { organisation: organisation.to_string(), sandbox: sandbox.to_string() })
     }
 }
 
@@ -258,6 +267,8 @@ pub enum Cancelled {
 pub(crate) struct Running {
     live: Mutex<HashMap<String, Live>>,
     queue: queue::Queue,
+    /// Wakes the scheduler: a schedule is new or other, or a run has ended.
+    schedules_changed: tokio::sync::Notify,
 }
 
 /// A job that has not ended.
@@ -271,7 +282,11 @@ struct Live {
 
 impl Default for Running {
     fn default() -> Self {
-        Self { live: Mutex::default(), queue: queue::Queue::new(MAX_RUNNING, MAX_RUNNING_EACH) }
+        Self {
+            live: Mutex::default(),
+            queue: queue::Queue::new(MAX_RUNNING, MAX_RUNNING_EACH),
+            schedules_changed: tokio::sync::Notify::new(),
+        }
     }
 }
 
@@ -335,6 +350,7 @@ impl Service {
             runner::advance(self, &record.scope, &record.id, State::Failed, move |body, _| body.errors = vec![error])
                 .await?;
         }
+        self.recover_runs().await?;
         Ok(left.len())
     }
 }

@@ -135,6 +135,7 @@ impl Run {
             tracing::error!(job = self.id, "a job panicked");
             Err(SqlFault::new(sql::SYSTEM, "an internal error stopped the query").into())
         });
+        let mut end = State::Success;
         let stored = match outcome {
             Ok(done) => {
                 advance(service, &self.scope, &self.id, State::Success, move |body, _| {
@@ -146,12 +147,14 @@ impl Run {
             }
             Err(stopped) => {
                 let (state, errors) = stopped.end();
+                end = state;
                 advance(service, &self.scope, &self.id, state, move |body, _| body.errors = errors).await
             }
         };
         if let Err(error) = stored {
             tracing::error!(job = self.id, %error, "the end of a job could not be stored");
         }
+        super::schedules::after_job(service, &self, end).await;
         service.inner().jobs.live.lock().remove(&self.id);
         self.live.ended.cancel();
     }

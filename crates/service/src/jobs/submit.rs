@@ -179,6 +179,11 @@ impl Service {
         Ok(dry)
     }
 
+    /// Refuses what a later submission would be refused for.
+    pub(super) async fn check_submission(&self, tenant: &Tenant, submission: &Submission) -> Result<()> {
+        self.prepare(tenant, submission).await.map(drop)
+    }
+
     /// Reads a submission's statement.
     async fn prepare(&self, tenant: &Tenant, submission: &Submission) -> Result<Prepared> {
         let (sql, defaults, template_name) = match &submission.source {
@@ -215,7 +220,7 @@ impl Service {
         Ok(Prepared { statement, sql, effective, template_name })
     }
 
-    async fn submit_as(&self, tenant: &Tenant, submission: Submission, id: String) -> Result<Job> {
+    pub(super) async fn submit_as(&self, tenant: &Tenant, submission: Submission, id: String) -> Result<Job> {
         if self.is_stopping() {
             return Err(Error::new(Fault::Stopping, "the server is stopping"));
         }
