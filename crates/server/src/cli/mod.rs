@@ -173,13 +173,13 @@ impl Settings {
 #[derive(Args)]
 struct Target {
     /// Address of the server
-    #[arg(long, env = "TIDEWATER_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    #[arg(long, env = "TIDEWATER_URL", default_value = "http://127.0.0.1:8080", value_name = "URL", global = true)]
     url: String,
     /// Secret of an account, or a token of an issuer that the server takes
-    #[arg(long, env = "TIDEWATER_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(long, env = "TIDEWATER_TOKEN", hide_env_values = true, value_name = "TOKEN", global = true)]
     token: Option<String>,
     /// PEM file with an authority to trust besides the system's, such as that of a development certificate
-    #[arg(long, env = "TIDEWATER_CA", value_name = "FILE")]
+    #[arg(long, env = "TIDEWATER_CA", value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
 }
 
