@@ -68,6 +68,8 @@ pub struct Config {
     pub shutdown_timeout_seconds: u64,
     /// Directories that `.ingest into` may read files from.
     pub ingest_directories: Vec<PathBuf>,
+    /// Directories below which exports may write files.
+    pub export_directories: Vec<PathBuf>,
     /// Directories whose files queries may read as external data.
     pub external_directories: Vec<PathBuf>,
     /// Addresses, hosts and patterns of hosts that queries may read external data from.
@@ -185,6 +187,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("stall_timeout_seconds", "120", "time a client may stand still while it sends a body or reads an answer"),
     setting("shutdown_timeout_seconds", "10", "time that running requests have when the server stops"),
     setting("ingest_directories", "", "directories that '.ingest into' may read files from, separated by ','"),
+    setting("export_directories", "", "directories below which '.export' may write files, separated by ','"),
     setting(
         "external_directories",
         "",
@@ -364,6 +367,7 @@ impl Config {
             stall_timeout_seconds: reader.number("stall_timeout_seconds")?,
             shutdown_timeout_seconds: reader.number("shutdown_timeout_seconds")?,
             ingest_directories: reader.list("ingest_directories").into_iter().map(PathBuf::from).collect(),
+            export_directories: reader.list("export_directories").into_iter().map(PathBuf::from).collect(),
             external_directories: reader.list("external_directories").into_iter().map(PathBuf::from).collect(),
             external_urls: reader.list("external_urls"),
             ip_database_file: reader.path("ip_database_file"),

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidewater_store::{Store, TableId};
+use tidewater_store::{MergeRules, Store, TableId};
+
+use crate::policies::{self, CachingPolicy, LookbackKind, MergePolicy, Period};
 
 /// A table with more small extents than this is merged.
 const MAX_SMALL_EXTENTS: usize = 32;
@@ -28,12 +30,43 @@ impl Maintenance {
         }
         let (store, busy) = (store.clone(), Arc::clone(&self.busy));
         runtime.spawn(async move {
-            if let Err(error) = store.merge_table(table).await {
+            let rules = merge_rules(&store, table);
+            let merged = match &rules {
+                Some(rules) => store.merge_table_by(table, rules).await.map(drop),
+                None => Ok(()),
+            };
+            if let Err(error) = merged {
                 tracing::warn!(%error, table = %table, "extents could not be merged");
             }
             busy.lock().remove(&table);
         });
     }
+}
+
+/// What the table's merge policy allows; `None` when it allows no merges. A table without a policy is merged freely.
+fn merge_rules(store: &Store, table: TableId) -> Option<MergeRules> {
+    let snapshot = store.snapshot();
+    let table = snapshot.table_by_id(table)?;
+    let Some(policy) = policies::of_table::<MergePolicy>(&snapshot, table) else { return Some(MergeRules::default()) };
+    let now = store.now();
+    let since = match policy.lookback.kind {
+        LookbackKind::Default => now.saturating_sub(Period::days(14).0),
+        LookbackKind::All => i64::MIN,
+        LookbackKind::HotCache => match policies::of_table::<CachingPolicy>(&snapshot, table) {
+            Some(caching) => now.saturating_sub(caching.data_hot_span.value.0),
+            None => i64::MIN,
+        },
+        LookbackKind::Custom => now.saturating_sub(policy.lookback.custom_period.map_or(i64::MAX, |period| period.0)),
+    };
+    (policy.allow_merge || policy.allow_rebuild).then(|| MergeRules {
+        rows: policy.row_count_upper_bound_for_merge,
+        original_bytes: policy.original_size_mb_upper_bound_for_merge.saturating_mul(1 << 20),
+        extents: usize::try_from(policy.max_extents_to_merge).unwrap_or(usize::MAX).max(1),
+        range: i64::try_from(policy.max_range_in_hours)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(tidewater_kql::value::timespan::TICKS_PER_HOUR),
+        since,
+    })
 }
 
 /// The machine's memory and what of it is available; `None` where the system does not tell.

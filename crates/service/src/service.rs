@@ -30,6 +30,8 @@ pub struct ServiceOptions {
     pub max_concurrent: usize,
     /// Directories that `.ingest into` may read files from.
     pub ingest_directories: Vec<PathBuf>,
+    /// Directories below which exports may write files.
+    pub export_directories: Vec<PathBuf>,
     /// Directories whose files queries may read as external data.
     pub external_directories: Vec<PathBuf>,
     /// Addresses, hosts and patterns of hosts that queries may read external data from.

@@ -25,8 +25,15 @@ pub struct View {
     now: i64,
     snapshot: Arc<Snapshot>,
     current: String,
-    /// A table that hides all others of its name: the rows of a piped command.
-    extra: Option<Arc<TableHandle>>,
+    /// Tables that hide all others of their names: the rows of a piped command, those of an ingestion.
+    extra: Vec<Extra>,
+}
+
+/// A table beside those of the snapshot.
+#[derive(Clone)]
+struct Extra {
+    table: Arc<TableHandle>,
+    hidden: Option<Arc<dyn TableProvider>>,
 }
 
 impl View {
@@ -43,14 +50,24 @@ impl View {
             now: now_ticks(),
             snapshot,
             current,
-            extra: None,
+            extra: Vec::new(),
         })
     }
 
     /// Shows `table` beside the snapshot's.
     pub fn with_table(mut self, table: TableHandle) -> View {
-        self.extra = Some(Arc::new(table));
+        self.extra.push(Extra { table: Arc::new(table), hidden: None });
         self
+    }
+
+    /// The same for rows that have hidden columns.
+    pub fn with_rows(mut self, table: TableHandle, hidden: Arc<dyn TableProvider>) -> View {
+        self.extra.push(Extra { table: Arc::new(table), hidden: Some(hidden) });
+        self
+    }
+
+    fn extra(&self, database: &str, name: &str) -> Option<&Extra> {
+        self.extra.iter().find(|extra| extra.table.name == name && extra.table.database == database)
     }
 }
 
@@ -64,11 +81,8 @@ impl CatalogView for View {
     }
 
     fn table(&self, database: &str, name: &str) -> Option<Arc<TableHandle>> {
-        if let Some(extra) = &self.extra
-            && extra.name == name
-            && extra.database == database
-        {
-            return Some(Arc::clone(extra));
+        if let Some(extra) = self.extra(database, name) {
+            return Some(Arc::clone(&extra.table));
         }
         let database = self.snapshot.database(database)?;
         let table = self.stored_table(database, name)?;
@@ -110,8 +124,8 @@ impl CatalogView for View {
     }
 
     fn hidden_rows(&self, database: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
-        if self.extra.as_ref().is_some_and(|extra| extra.name == name && extra.database == database) {
-            return None;
+        if let Some(extra) = self.extra(database, name) {
+            return extra.hidden.clone();
         }
         let database = self.snapshot.database(database)?;
         Some(self.store.provider_with_hidden(self.stored_table(database, name)?))

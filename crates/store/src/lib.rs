@@ -34,7 +34,7 @@ pub use catalog::{
 pub use error::{Entity, Error, ErrorKind, Result};
 pub use extent::StagedExtent;
 pub use extent::ledger::{ScanLedger, ScanTotals};
-pub use extent::merge::MergeReport;
+pub use extent::merge::{MergeReport, MergeRules};
 pub use extent::rehome::ColumnSize;
 pub use extent::scan::HIDDEN_COLUMNS;
 pub use extent::stats::{Bound, ColumnStats};

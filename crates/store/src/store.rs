@@ -17,10 +17,10 @@ use crate::catalog::commit::{self, Commit, Committed, NewTable};
 use crate::catalog::plan::{self, Alteration, CreateMode, Draft, FunctionSpec, TableSpec};
 use crate::catalog::snapshot::{Assembly, Database, Removed, Snapshot, Table};
 use crate::catalog::sqlite::SqliteCatalog;
-use crate::catalog::{Catalog, PropertyEdit, PropertyKey};
+use crate::catalog::{Catalog, PropertyEdit, PropertyKey, PropertyOwner};
 use crate::delta::Mirror;
 use crate::error::{Error, Result};
-use crate::extent::merge::{self, MergeReport};
+use crate::extent::merge::{self, MergeReport, MergeRules};
 use crate::extent::scan::ExtentTable;
 use crate::extent::sweep;
 use crate::extent::write::{ExtentWriter, ExtentWriterTask, Target, WriteOptions};
@@ -296,7 +296,9 @@ impl Store {
 
     /// A writer of data files for a table. It blocks: use it on a blocking thread, or take [`Store::writer_task`].
     pub fn writer(&self, target: &Target) -> ExtentWriter {
-        ExtentWriter::new(target.clone(), self.inner.options.write.clone(), self.inner.options.faults.clone())
+        let order = row_order(&self.snapshot(), target);
+        let faults = self.inner.options.faults.clone();
+        ExtentWriter::new(target.clone(), self.inner.options.write.clone(), faults).with_order(order)
     }
 
     /// A writer on a thread of its own, fed from async code with back-pressure.
@@ -335,7 +337,12 @@ impl Store {
 
     /// Rewrites small extents as few large ones and swaps them in one commit.
     pub async fn merge_table(&self, id: TableId) -> Result<MergeReport> {
-        merge::merge_table(self, id).await
+        merge::merge_table(self, id, &MergeRules::default()).await
+    }
+
+    /// The same within rules.
+    pub async fn merge_table_by(&self, id: TableId, rules: &MergeRules) -> Result<MergeReport> {
+        merge::merge_table(self, id, rules).await
     }
 
     /// Rewrites these extents as few and swaps them in one commit.
@@ -401,6 +408,19 @@ impl Store {
         let inner = Arc::clone(&self.inner);
         blocking(move || inner.transact(plan)).await
     }
+}
+
+/// The columns that the table's row order policy sorts by, with whether they ascend; those that exist.
+fn row_order(snapshot: &Snapshot, target: &Target) -> Vec<(usize, bool)> {
+    let owner = PropertyOwner::Table(target.table());
+    let key = PropertyKey { owner, kind: "policy".to_string(), name: "roworder".to_string() };
+    let keys = snapshot.property(&key).and_then(|policy| policy.get("RowOrder")).and_then(serde_json::Value::as_array);
+    let column = |key: &serde_json::Value| {
+        let name = key.get("ColumnName")?.as_str()?;
+        let at = target.shape.columns.iter().position(|column| column.name == name)?;
+        Some((at, key.get("IsAscending").and_then(serde_json::Value::as_bool).unwrap_or(true)))
+    };
+    keys.into_iter().flatten().filter_map(column).collect()
 }
 
 /// Runs what blocks on a thread that may.

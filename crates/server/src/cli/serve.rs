@@ -40,6 +40,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         memory_bytes: config.query_memory_bytes,
         max_concurrent: config.max_concurrent_requests,
         ingest_directories: config.ingest_directories.clone(),
+        export_directories: config.export_directories.clone(),
         external_directories: config.external_directories.clone(),
         external_urls: config.external_urls.clone(),
         ip_database_file: config.ip_database_file.clone(),

@@ -10,7 +10,7 @@ use tidewater_formats::{Compression, Format};
 use tidewater_kql::ast::Property;
 use tidewater_kql::command::{QueryIngestion, property_text};
 use tidewater_kql::{Column, KqlType, Span, TableSchema};
-use tidewater_store::{Alteration, Commit, Table, TableSpec};
+use tidewater_store::{Alteration, Commit, StagedExtent, Table, TableSpec, Target};
 use uuid::Uuid;
 
 use super::Request;
@@ -22,6 +22,7 @@ use crate::ingest::{IngestAnswer, IngestProperties, IngestedExtent, Payload, Spo
 use crate::journal::{Mark, Outcome};
 use crate::service::Service;
 use crate::table::{Columns, TableBuilder};
+use crate::updates::{Addition, Ingestion, NewRows, dependents, keeps_nothing, with_additions};
 use crate::usage::Phase;
 use crate::view::View;
 
@@ -68,7 +69,7 @@ pub async fn inline(request: &Request<'_>, table: &str, properties: &[Property],
         deflate: false,
     };
     let job = job(request.context, table, vec![source], properties);
-    let answer = request.service.load(&request.context.usage, job).await?;
+    let answer = request.service.load(request.context, request.mark, job).await?;
     note_extents(request.mark, &answer.extents);
     ingested(request.context.activity_id, &answer, &name, began)
 }
@@ -143,13 +144,13 @@ pub async fn sources(
         inputs.push(open(request.service, source, properties.format.as_deref())?);
     }
     let mut job = job(request.context, table, inputs, properties);
-    let (service, context, mark) = (request.service.clone(), request.context, Arc::clone(request.mark));
-    let (activity, usage) = (context.activity_id, context.usage.clone());
+    let (service, context, mark) = (request.service.clone(), request.context.clone(), Arc::clone(request.mark));
+    let activity = context.activity_id;
     if is_async {
         job.deadline = context.started + MAX_TIMEOUT;
     }
     let work = async move {
-        let answer = service.load(&usage, job).await?;
+        let answer = service.load(&context, &mark, job).await?;
         note_extents(&mark, &answer.extents);
         ingested(activity, &answer, &name, began)
     };
@@ -346,12 +347,34 @@ impl FromQuery {
             writer.write(renamed(&batch, &schema)?).await?;
         }
         let staged = writer.finish().await?;
-        let (commit, extents) = prepared(commit, table, staged, &self.properties);
-        let committed = store.commit(commit).await?;
+        let additions = self.derive(&context, &target, &staged).await?;
+        let keep = self.known.as_ref().is_none_or(|known| !keeps_nothing(&self.snapshot, known.id()));
+        let (commit, extents) = prepared(commit, table, if keep { staged } else { Vec::new() }, &self.properties);
+        let committed = store.commit(with_additions(commit, additions)).await?;
         let extents = if committed.skipped { Vec::new() } else { extents };
         let answer = IngestAnswer { rows, ..IngestAnswer::default() };
         self.service.loaded(&Loaded { answer, table });
         Ok(extents)
+    }
+
+    /// What update policies make of the rows.
+    async fn derive(&self, context: &Context, target: &Target, staged: &[StagedExtent]) -> Result<Vec<Addition>> {
+        let Some(database) = self.snapshot.database(&context.database) else { return Ok(Vec::new()) };
+        let is_idle = staged.is_empty() && !self.replace;
+        if is_idle || dependents(&self.snapshot, database, &self.table).is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = NewRows::of(&self.service, database, &self.table, target.table_schema(), target, staged);
+        let ingestion = Ingestion {
+            service: &self.service,
+            context,
+            mark: &self.mark,
+            snapshot: Arc::clone(&self.snapshot),
+            tags: &self.properties.tags,
+            created: self.properties.created,
+            replace: self.replace,
+        };
+        ingestion.derive(rows).await
     }
 
     /// How a result of this schema fits the table. Columns are matched by place; types must be the same.

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::policies::{self, PartitioningPolicy};
 use crate::stored::{self, StoredView};
 use crate::table::{Cell, Columns, TableBuilder};
+use crate::updates::{Ingestion, NewRows, dependents, with_additions};
 
 const MOVED: Columns =
     &[("OriginalExtentId", KqlType::String), ("ResultExtentId", KqlType::String), ("Details", KqlType::String)];
@@ -176,12 +177,28 @@ async fn moving(
             to.name()
         )));
     }
+    let database = request.database()?;
+    let has_dependents = !dependents(&request.snapshot, database, to.name()).is_empty();
     for (from, extent) in extents {
         if from.id() == to.id() {
             return Err(Error::bad_request(format!("extent '{}' is in table '{}' already", extent.id(), to.name())));
         }
         let staged = request.service.store().rehome(from, extent, to, fresh).await?;
         let ids: Vec<String> = staged.iter().map(|staged| staged.id().to_string()).collect();
+        if has_dependents {
+            let rows = NewRows::of(request.service, database, to.name(), to.schema(), &to.target(), &staged);
+            // Properties of an ingestion are passed on by ingestions only.
+            let ingestion = Ingestion {
+                service: request.service,
+                context: request.context,
+                mark: request.mark,
+                snapshot: Arc::clone(&request.snapshot),
+                tags: &[],
+                created: None,
+                replace: false,
+            };
+            commit = with_additions(commit, ingestion.derive(rows).await?);
+        }
         commit = commit.drop_extent(from.id(), extent.id()).add_all(staged, extent.tags());
         out.row(vec![extent.id().to_string().into(), ids.join(",").into(), "".into()]);
     }

@@ -381,6 +381,7 @@ pub async fn ingestion_failures(request: &Request<'_>, operation: Option<&str>) 
     let mut out = TableBuilder::new(INGESTION_FAILURE_COLUMNS);
     for (entry, data) in failed_ingestions(request, COMMANDS, activity).await? {
         let kind = failure_kind(&entry);
+        let is_derived = data.kind == crate::updates::UPDATE_POLICY;
         out.row(vec![
             entry.activity_id.into(),
             entry.database.into(),
@@ -391,7 +392,7 @@ pub async fn ingestion_failures(request: &Request<'_>, operation: Option<&str>) 
             kind.into(),
             entry.activity_id.into(),
             entry.command.into(),
-            false.into(),
+            is_derived.into(),
             entry.failure_code.into(),
             entry.principal.into(),
             (!entry.is_permanent).into(),

@@ -2,7 +2,7 @@
 
 use tidewater_kql::command::ManagementCommand as M;
 
-use super::{Request, aspects, columns, data, extents, mappings, plugins, records, scripts};
+use super::{Request, aspects, columns, data, exports, extents, mappings, plugins, records, scripts};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
 
@@ -67,11 +67,18 @@ pub async fn run(request: &Request<'_>, command: M) -> Result<ResultTable> {
         M::ShowPlugins => plugins::show(request),
         M::EnablePlugin { plugin, enable } => plugins::enable(request, &plugin, enable).await,
 
-        M::Export { .. } | M::ExportToTable { .. } => Err(Error::not_served("export")),
-        M::PutContinuousExport { .. }
-        | M::ShowContinuousExports { .. }
-        | M::DropContinuousExport { .. }
-        | M::EnableContinuousExport { .. } => Err(Error::not_served("continuous export")),
+        M::Export { is_async, compressed, format, uris, properties, query } => {
+            exports::to_storage(request, is_async, compressed, &format, &uris, &properties, query).await
+        }
+        M::ExportToTable { is_async, table, properties, query } => {
+            exports::to_table(request, is_async, &table, &properties, query).await
+        }
+        M::PutContinuousExport { name, over, table, properties, query } => {
+            exports::put_continuous(request, &name, over.as_deref(), &table, &properties, query).await
+        }
+        M::ShowContinuousExports { name, what } => exports::show_continuous(request, name.as_ref(), what),
+        M::DropContinuousExport { name } => exports::drop_continuous(request, &name).await,
+        M::EnableContinuousExport { name, enable } => exports::enable_continuous(request, &name, enable).await,
     }
 }
 

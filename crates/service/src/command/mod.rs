@@ -11,6 +11,7 @@ mod databases;
 mod entities;
 mod entity_groups;
 mod events;
+mod exports;
 mod extents;
 mod external_tables;
 mod functions;

@@ -12,9 +12,12 @@ use tidewater_store::{Database, Expect, PropertyEdit, PropertyKey, PropertyOwner
 use super::Request;
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
-use crate::policies::{self, Given, MergePolicy, RestrictedViewAccessPolicy, RowLevelSecurityPolicy, ShardingPolicy};
+use crate::policies::{
+    self, Given, MergePolicy, RestrictedViewAccessPolicy, RowLevelSecurityPolicy, ShardingPolicy, UpdatePolicy,
+};
 use crate::stored::{self, Entity, StoredExternal, StoredGraph, StoredView};
 use crate::table::{Columns, TableBuilder};
+use crate::updates;
 
 const POLICY: Columns = &[
     ("PolicyName", KqlType::String),
@@ -319,6 +322,11 @@ async fn edit(request: &Request<'_>, command: &PolicyCommand, owner: &Owner) -> 
     let base = old.clone().or_else(|| default_of(command.kind, owner));
     let new = policies::changed(&given, base.as_ref())?;
     check_together(request, command.kind, owner, new.as_ref())?;
+    if command.kind == PolicyKind::Update
+        && let (Owner::Table(_, table), Some(policy)) = (owner, new.as_ref().and_then(policies::parsed::<UpdatePolicy>))
+    {
+        updates::check(request.service, request.context, request.mark, &request.snapshot, table, &policy).await?;
+    }
     Ok((owner.edit(request, command.kind, old, new.clone())?, new))
 }
 

@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use flate2::read::ZlibDecoder;
 use tidewater_formats::{Compression, DecodeOptions, Format, Input, decode, infer_schema};
-use tidewater_store::{Commit, DatabaseId, NewTable, StagedExtent, Store, Table, TableId, TableSpec};
+use tidewater_kql::TableSchema;
+use tidewater_store::{Commit, DatabaseId, NewTable, StagedExtent, Store, Table, TableId, TableSpec, Target};
 use tokio_util::sync::CancellationToken;
 
 use super::{Header, IngestAnswer, IngestProperties, IngestedExtent, Payload};
 use crate::error::{Error, Result};
+use crate::updates::{Addition, with_additions};
 
 /// Where data goes.
 pub(crate) enum Place {
@@ -77,8 +79,38 @@ fn inflated(reader: impl Read + Send + 'static) -> Input {
     Input::Stream(Box::new(ZlibDecoder::new(reader)))
 }
 
-/// Reads all sources into one commit.
-pub(crate) fn run(store: &Store, job: Job) -> Result<Loaded> {
+/// Data that is written and waits for its commit.
+pub(crate) struct Ready {
+    new_table: Option<NewTable>,
+    pub target: Target,
+    pub schema: TableSchema,
+    pub staged: Vec<StagedExtent>,
+    pub properties: IngestProperties,
+    answer: IngestAnswer,
+}
+
+impl Ready {
+    /// Commits the data, unless its table keeps none, with what has been derived from it.
+    pub(crate) fn commit(self, store: &Store, additions: Vec<Addition>, keep: bool) -> Result<Loaded> {
+        let Ready { new_table, target, staged, properties, mut answer, .. } = self;
+        let table = target.table();
+        let mut commit = Commit::new();
+        if let Some(new_table) = new_table {
+            commit = commit.create(new_table);
+        }
+        let (commit, extents) = prepared(commit, table, if keep { staged } else { Vec::new() }, &properties);
+        if store.commit_blocking(with_additions(commit, additions))?.skipped {
+            answer.rows = 0;
+            answer.skipped = true;
+        } else {
+            answer.extents = extents;
+        }
+        Ok(Loaded { answer, table })
+    }
+}
+
+/// Reads all sources into files that wait for one commit.
+pub(crate) fn run(store: &Store, job: Job) -> Result<Ready> {
     let Job { place, mut sources, properties, cancel, deadline } = job;
     let mut new_table: Option<NewTable> = None;
     let mut inferred_header = None;
@@ -100,7 +132,6 @@ pub(crate) fn run(store: &Store, job: Job) -> Result<Loaded> {
             (inferred.schema, target, None)
         }
     };
-    let table = target.table();
     let mut writer = store.writer(&target);
     let mut answer = IngestAnswer { created_table: existing.is_none(), ..IngestAnswer::default() };
     for source in sources.drain(..) {
@@ -132,18 +163,7 @@ pub(crate) fn run(store: &Store, job: Job) -> Result<Loaded> {
         }
     }
     let staged = writer.finish()?;
-    let mut commit = Commit::new();
-    if let Some(new_table) = new_table {
-        commit = commit.create(new_table);
-    }
-    let (commit, extents) = prepared(commit, table, staged, &properties);
-    if store.commit_blocking(commit)?.skipped {
-        answer.rows = 0;
-        answer.skipped = true;
-    } else {
-        answer.extents = extents;
-    }
-    Ok(Loaded { answer, table })
+    Ok(Ready { new_table, target, schema, staged, properties, answer })
 }
 
 /// The commit with its extents, and what will be told about them.

@@ -19,9 +19,11 @@ use uuid::Uuid;
 
 use crate::context::{Context, ticks_of};
 use crate::error::{Error, Fault, Result};
-use crate::journal::Sort;
+use crate::journal::{Mark, Sort};
+use crate::policies::{self, StreamingIngestionPolicy};
 use crate::service::Service;
-use crate::usage::{Phase, Usage};
+use crate::updates::{Ingestion, NewRows, dependents, keeps_nothing};
+use crate::usage::Phase;
 
 use load::{Loaded, Place};
 pub(crate) use properties::IngestProperties;
@@ -135,6 +137,15 @@ pub(crate) fn mapping_not_found(name: &str, table: &str) -> Error {
     )
 }
 
+/// Runs what blocks on a thread that may.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) if error.is_panic() => Err(Error::internal("reading the data panicked")),
+        Err(_) => Err(Error::new(Fault::Stopping, "the server is stopping")),
+    }
+}
+
 impl Service {
     /// Where a body of unknown size can wait.
     pub async fn spool(&self) -> Result<Spool> {
@@ -161,6 +172,15 @@ impl Service {
         if table.is_none() && !request.create_table {
             return Err(Error::entity_not_found("Table", &request.table));
         }
+        // Without a policy rows may be streamed in: here it costs nothing that would have to be switched on first.
+        let streaming =
+            table.as_ref().and_then(|table| policies::of_table::<StreamingIngestionPolicy>(&snapshot, table));
+        if streaming.is_some_and(|policy| !policy.is_enabled) {
+            return Err(Error::bad_request(format!(
+                "streaming ingestion is disabled for table '{}' by its streaming ingestion policy",
+                request.table
+            )));
+        }
         let format = format_of(request.format.as_deref())?;
         match (&request.mapping_name, &table) {
             (Some(name), Some(table)) => drop(stored_mappings::named(&snapshot, table, name, Some(format))?),
@@ -185,7 +205,7 @@ impl Service {
             });
             data.properties = properties.to_string();
         });
-        let outcome = self.ingest_admitted(context, request).await;
+        let outcome = self.ingest_admitted(context, &mark, request).await;
         if let Ok(answer) = &outcome {
             mark.note_data(|data| {
                 data.extents = answer.extents.len() as u64;
@@ -197,7 +217,12 @@ impl Service {
         outcome.inspect_err(|error| mark.fail(error))
     }
 
-    async fn ingest_admitted(&self, context: Context, request: IngestRequest) -> Result<IngestAnswer> {
+    async fn ingest_admitted(
+        &self,
+        context: Context,
+        mark: &Arc<Mark>,
+        request: IngestRequest,
+    ) -> Result<IngestAnswer> {
         let began = Instant::now();
         let _permit = self.inner().admission.enter(&context).await?;
         let (snapshot, table) = self.placed(&context, &request)?;
@@ -230,19 +255,54 @@ impl Service {
             cancel: context.cancel.clone(),
             deadline: context.deadline,
         };
-        let mut answer = self.load(&context.usage, job).await?;
+        let mut answer = self.load(&context, mark, job).await?;
         answer.duration_ticks = ticks_of(began.elapsed());
         Ok(answer)
     }
 
-    /// Runs a load on a thread that may block.
-    pub(crate) async fn load(&self, usage: &Usage, job: load::Job) -> Result<IngestAnswer> {
-        let (store, usage) = (self.inner().store.clone(), usage.clone());
-        let work = move || usage.enter(Phase::Execution, || load::run(&store, job));
-        let loaded = match tokio::task::spawn_blocking(work).await {
-            Ok(loaded) => loaded?,
-            Err(error) if error.is_panic() => return Err(Error::internal("reading the data panicked")),
-            Err(_) => return Err(Error::new(Fault::Stopping, "the server is stopping")),
+    /// Runs a load on a thread that may block, and what is derived from its data.
+    pub(crate) async fn load(&self, context: &Context, mark: &Arc<Mark>, job: load::Job) -> Result<IngestAnswer> {
+        let snapshot = self.inner().store.snapshot();
+        let (database, name) = match &job.place {
+            Place::Existing(table) => (table.database_id(), table.name().to_string()),
+            Place::Inferred { database, name } => (*database, name.clone()),
+        };
+        let database = snapshot.database_by_id(database).cloned();
+        let has_dependents = database.as_ref().is_some_and(|known| !dependents(&snapshot, known, &name).is_empty());
+        let keep = match &job.place {
+            Place::Existing(table) => !keeps_nothing(&snapshot, table.id()),
+            Place::Inferred { .. } => true,
+        };
+        let deadline = job.deadline;
+        let (store, usage) = (self.inner().store.clone(), context.usage.clone());
+        let work = move || {
+            usage.enter(Phase::Execution, || {
+                let ready = load::run(&store, job)?;
+                match has_dependents {
+                    true => Ok(Err(ready)),
+                    false => ready.commit(&store, Vec::new(), keep).map(Ok),
+                }
+            })
+        };
+        let loaded = match (off_thread(work).await?, database) {
+            (Ok(loaded), _) => loaded,
+            (Err(_), None) => return Err(Error::internal("a table without a database")),
+            (Err(ready), Some(database)) => {
+                let context = Context { deadline, ..context.clone() };
+                let ingestion = Ingestion {
+                    service: self,
+                    context: &context,
+                    mark,
+                    snapshot: Arc::clone(&snapshot),
+                    tags: &ready.properties.tags,
+                    created: ready.properties.created,
+                    replace: false,
+                };
+                let rows = NewRows::of(self, &database, &name, &ready.schema, &ready.target, &ready.staged);
+                let additions = if ready.staged.is_empty() { Vec::new() } else { ingestion.derive(rows).await? };
+                let store = self.inner().store.clone();
+                off_thread(move || ready.commit(&store, additions, keep)).await?
+            }
         };
         self.loaded(&loaded);
         Ok(loaded.answer)

@@ -495,7 +495,7 @@ impl UpdatePolicy {
     }
 }
 
-/// Whether ingestion times are kept. They always are here; switched off, `ingestion_time()` is null.
+/// Whether ingestion times are kept. They always are here: views and cursors need them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct IngestionTimePolicy {

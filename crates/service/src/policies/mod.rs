@@ -8,6 +8,7 @@
 
 mod edit;
 mod kinds;
+mod upkeep;
 mod values;
 
 use serde::Serialize;
@@ -18,6 +19,7 @@ use tidewater_store::{Database, PropertyKey, PropertyOwner, Snapshot, Table};
 
 pub(crate) use edit::{Given, changed};
 pub(crate) use kinds::*;
+pub(crate) use upkeep::run as remove_what_is_old;
 pub(crate) use values::{Moment, Period};
 
 /// The kind of the properties that hold policies.

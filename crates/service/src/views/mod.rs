@@ -16,6 +16,7 @@ pub(crate) use shape::{ViewPlan, bracketed, check, plan};
 use crate::context::{Context, MAX_TIMEOUT, now_ticks};
 use crate::error::{Error, Result};
 use crate::keep;
+use crate::policies;
 use crate::service::Service;
 use crate::stored::{self, StoredQueryResult, StoredView};
 use crate::view::View;
@@ -92,6 +93,8 @@ impl Service {
     /// Work that nobody asks for, every few seconds: views that have fallen behind, results that have expired.
     pub(crate) async fn upkeep(&self) {
         self.sweep_job_rows().await;
+        policies::remove_what_is_old(self.store()).await;
+        self.run_exports().await;
         let snapshot = self.store().snapshot();
         let now = now_ticks();
         for database in snapshot.databases() {

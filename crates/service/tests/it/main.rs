@@ -7,6 +7,7 @@ mod cases;
 mod compatibility;
 mod coverage;
 mod entities;
+mod exports;
 mod generate;
 mod planning;
 mod plans;

@@ -27,6 +27,27 @@ const DROP_BY: &str = "drop-by:";
 /// about once each time the extent it is in has grown so many times.
 const TIER_WIDTH: usize = 8;
 
+/// What of a table may be merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergeRules {
+    /// Most rows of a merged extent.
+    pub rows: u64,
+    /// Most bytes of its values before encoding.
+    pub original_bytes: u64,
+    /// Most extents that become one.
+    pub extents: usize,
+    /// Longest time between the creation of two of them, in ticks.
+    pub range: i64,
+    /// Only extents created since then, in ticks.
+    pub since: i64,
+}
+
+impl Default for MergeRules {
+    fn default() -> Self {
+        Self { rows: u64::MAX, original_bytes: u64::MAX, extents: usize::MAX, range: i64::MAX, since: i64::MIN }
+    }
+}
+
 /// What a merge did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MergeReport {
@@ -39,11 +60,11 @@ pub struct MergeReport {
 }
 
 /// Merges all small neighbours of a table.
-pub(crate) async fn merge_table(store: &Store, id: TableId) -> Result<MergeReport> {
+pub(crate) async fn merge_table(store: &Store, id: TableId, rules: &MergeRules) -> Result<MergeReport> {
     let snapshot = store.snapshot();
     let table = snapshot.table_by_id(id).ok_or_else(|| Error::not_found(Entity::Table, id))?;
     let mut report = MergeReport::default();
-    for group in groups(table, store) {
+    for group in groups(table, store, rules) {
         merge_group(store, table, &group, &mut report).await?;
     }
     Ok(report)
@@ -70,7 +91,7 @@ pub(crate) async fn merge_due(store: &Store) -> Result<MergeReport> {
     for id in tables {
         let snapshot = store.snapshot();
         let Some(table) = snapshot.table_by_id(id) else { continue };
-        for group in groups(table, store) {
+        for group in groups(table, store, &MergeRules::default()) {
             for tier in tiers(&group) {
                 merge_group(store, table, &tier, &mut report).await?;
             }
@@ -80,28 +101,36 @@ pub(crate) async fn merge_due(store: &Store) -> Result<MergeReport> {
 }
 
 /// Runs of small extents that may become one.
-fn groups(table: &Table, store: &Store) -> Vec<Vec<Arc<Extent>>> {
+fn groups(table: &Table, store: &Store, rules: &MergeRules) -> Vec<Vec<Arc<Extent>>> {
     let options = &store.options().write;
-    let (most_rows, most_bytes) = (options.extent_rows, options.extent_bytes);
+    let (most_rows, most_bytes) = (options.extent_rows.min(rules.rows), options.extent_bytes);
     let is_small = |extent: &Extent| extent.rows() <= most_rows / 2 && extent.bytes() <= most_bytes / 2;
     let mut groups: Vec<Vec<Arc<Extent>>> = vec![];
     let mut rows = 0;
     let mut bytes = 0;
-    for extent in table.extents().iter().filter(|extent| is_small(extent)) {
-        let fits = groups.last().and_then(|group| group.last()).is_some_and(|last| {
+    let mut original = 0;
+    let may = |extent: &Extent| is_small(extent) && extent.created() >= rules.since;
+    for extent in table.extents().iter().filter(|extent| may(extent)) {
+        let fits = groups.last().filter(|group| group.len() < rules.extents).is_some_and(|group| {
+            let Some(last) = group.last() else { return false };
+            let is_near =
+                |other: &Arc<Extent>| extent.created().abs_diff(other.created()) <= rules.range.unsigned_abs();
             rows + extent.rows() <= most_rows
                 && bytes + extent.bytes() <= most_bytes
+                && original + extent.original_bytes() <= rules.original_bytes
                 && drop_tags(last) == drop_tags(extent)
+                && group.iter().all(is_near)
         });
         match groups.last_mut() {
             Some(group) if fits => group.push(Arc::clone(extent)),
             _ => {
-                (rows, bytes) = (0, 0);
+                (rows, bytes, original) = (0, 0, 0);
                 groups.push(vec![Arc::clone(extent)]);
             }
         }
         rows += extent.rows();
         bytes += extent.bytes();
+        original += extent.original_bytes();
     }
     groups.retain(|group| group.len() > 1);
     groups

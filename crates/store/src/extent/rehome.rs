@@ -15,7 +15,7 @@ use parquet::file::metadata::ParquetMetaDataReader;
 use tidewater_kql::{Column, KqlType, TableSchema};
 
 use crate::catalog::snapshot::{Extent, ExtentList, Shape, Table};
-use crate::catalog::{ROW_CURSOR, ROW_TIME};
+use crate::catalog::{ExtentRow, ROW_CURSOR, ROW_TIME};
 use crate::error::{Error, Result};
 use crate::extent::StagedExtent;
 use crate::extent::scan::ExtentTable;
@@ -60,6 +60,35 @@ impl StagedExtent {
 }
 
 impl Store {
+    /// Written rows that no commit names yet, as their table will show them; the second one has hidden columns.
+    pub fn staged_rows(
+        &self,
+        target: &Target,
+        staged: &[StagedExtent],
+    ) -> (Arc<dyn TableProvider>, Arc<dyn TableProvider>) {
+        let now = self.now();
+        let extents = staged.iter().map(|staged| {
+            let row = ExtentRow {
+                id: staged.id,
+                table: staged.table,
+                // They come after everything that is there.
+                ordinal: i64::MAX,
+                path: staged.path.clone(),
+                rows: staged.rows,
+                bytes: staged.bytes,
+                original_bytes: staged.original_bytes,
+                created: staged.created.unwrap_or(now),
+                ingested: now,
+                tags: vec![],
+                columns: staged.columns.clone(),
+            };
+            Arc::new(Extent::new(row, Arc::clone(&staged.file)))
+        });
+        let list = ExtentList::new(extents.collect());
+        let table = || ExtentTable::of("staged".to_string(), Arc::clone(&target.shape), Arc::clone(&list));
+        (Arc::new(table()), Arc::new(table().with_hidden()))
+    }
+
     /// Some extents of a table with the columns of [`Table::schema_with_origins`].
     pub fn rows_with_origins(&self, table: &Table, extents: &[Arc<Extent>]) -> Result<Arc<dyn TableProvider>> {
         Ok(frame(table, extents, table.shape())?.into_view())

@@ -81,6 +81,11 @@ impl Target {
         &self.shape.arrow
     }
 
+    /// The columns in the language's types.
+    pub fn table_schema(&self) -> &tidewater_kql::TableSchema {
+        &self.shape.schema
+    }
+
     /// The table.
     pub fn table(&self) -> TableId {
         self.table
@@ -107,6 +112,8 @@ pub struct ExtentWriter {
     faults: Faults,
     /// Position of the column that rows are sorted by.
     time: Option<usize>,
+    /// Positions of the columns that they are sorted by instead, with whether they ascend.
+    order: Vec<(usize, bool)>,
     /// Positions of all datetime columns.
     datetimes: Vec<usize>,
     /// Positions of all real columns.
@@ -127,6 +134,7 @@ impl ExtentWriter {
         let datetimes = of_type(KqlType::DateTime);
         Self {
             time: datetimes.first().copied(),
+            order: Vec::new(),
             datetimes,
             reals: of_type(KqlType::Real),
             target,
@@ -138,6 +146,15 @@ impl ExtentWriter {
             open: None,
             done: vec![],
         }
+    }
+
+    /// Sorts by these columns, with whether they ascend, instead of by time.
+    pub(crate) fn with_order(mut self, order: Vec<(usize, bool)>) -> Self {
+        if !order.is_empty() {
+            self.time = None;
+            self.order = order;
+        }
+        self
     }
 
     /// Takes a batch whose columns have the types of [`Target::schema`], in its order.
@@ -210,6 +227,9 @@ impl ExtentWriter {
         open.original_bytes += bytes as u64;
         match self.time {
             Some(time) => sort::newest_first(batches, time, |batch| open.write(&self.target.shape, &batch))?,
+            None if !self.order.is_empty() => {
+                open.write(&self.target.shape, &sort::by_columns(&batches, &self.order)?)?;
+            }
             None => batches.iter().try_for_each(|batch| open.write(&self.target.shape, batch))?,
         }
         open.end_row_group()?;
