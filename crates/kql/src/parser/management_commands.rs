@@ -163,7 +163,7 @@ impl Parser<'_> {
     }
 
     fn show_managed_database(&mut self) -> P<Option<M>> {
-        let one = |name| DatabaseChoice::One(name);
+        let one = DatabaseChoice::One;
         if let Some(aspect) = self.database_aspect() {
             self.with_properties()?;
             return Ok(Some(M::ShowDatabases { databases: one(None), aspect }));

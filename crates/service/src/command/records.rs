@@ -286,10 +286,8 @@ pub async fn update(
     };
     let target = table.target();
     let mut writer = request.service.store().writer_task(&target);
-    let mut appended = 0;
     while let Some(batch) = result.rows.next().await {
         let batch = batch?;
-        appended += batch.num_rows() as u64;
         let columns = order.iter().map(|at| Arc::clone(batch.column(*at))).collect();
         let batch = arrow::array::RecordBatch::try_new(Arc::clone(target.schema()), columns)
             .map_err(|error| Error::internal(error.to_string()))?;
@@ -309,7 +307,6 @@ pub async fn update(
         out.row(vec![table.name().into(), "Append".into(), extent.id().0.into(), extent.rows().into()]);
     }
     if what_if {
-        let _ = appended;
         return out.finish();
     }
     let commit = replacing(Commit::new(), &table, found).add_all(staged, &[]);
