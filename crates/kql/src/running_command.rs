@@ -1,7 +1,6 @@
 //! Commands about what runs and how much of it may: journals, operations, workload groups, capacity.
 
 use crate::ast::Name;
-use crate::span::Span;
 
 /// A command about running things.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,10 +52,6 @@ pub enum RunningCommand {
         /// What the request's workload group may use, not the server.
         of_group: bool,
     },
-    /// `.show cluster policy capacity`, `.alter cluster policy capacity "JSON"`, `.alter-merge ...`.
-    CapacityPolicy(PolicyEdit),
-    /// `.show cluster policy request_classification`, `.alter ... "JSON" <| body`, `.alter-merge ... "JSON"`, `.delete ...`.
-    ClassificationPolicy(PolicyEdit, Option<Span>),
 }
 
 /// Whose journal is shown.
@@ -70,29 +65,10 @@ pub enum JournalScope {
     Database(Name),
 }
 
-/// What is done to a policy.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PolicyEdit {
-    /// Nothing; it is shown.
-    Show,
-    /// It becomes this JSON.
-    Alter(String),
-    /// It takes over what this JSON names.
-    Merge(String),
-    /// It goes.
-    Delete,
-}
-
 impl RunningCommand {
     /// Whether it changes something.
     pub fn is_write(&self) -> bool {
-        match self {
-            RunningCommand::PutWorkloadGroup { .. } | RunningCommand::DropWorkloadGroup { .. } => true,
-            RunningCommand::CapacityPolicy(edit) | RunningCommand::ClassificationPolicy(edit, _) => {
-                *edit != PolicyEdit::Show
-            }
-            _ => false,
-        }
+        matches!(self, RunningCommand::PutWorkloadGroup { .. } | RunningCommand::DropWorkloadGroup { .. })
     }
 
     /// Its name in the journals.
@@ -109,11 +85,6 @@ impl RunningCommand {
             RunningCommand::PutWorkloadGroup { .. } => "WorkloadGroupCreateOrAlter",
             RunningCommand::DropWorkloadGroup { .. } => "WorkloadGroupDrop",
             RunningCommand::ShowCapacity { .. } => "CapacityShow",
-            RunningCommand::CapacityPolicy(PolicyEdit::Show) => "ClusterPolicyCapacityShow",
-            RunningCommand::CapacityPolicy(_) => "ClusterPolicyCapacityAlter",
-            RunningCommand::ClassificationPolicy(PolicyEdit::Show, _) => "ClusterPolicyRequestClassificationShow",
-            RunningCommand::ClassificationPolicy(PolicyEdit::Delete, _) => "ClusterPolicyRequestClassificationDelete",
-            RunningCommand::ClassificationPolicy(..) => "ClusterPolicyRequestClassificationAlter",
         }
     }
 }

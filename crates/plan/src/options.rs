@@ -79,8 +79,6 @@ const fn also(aliases: &'static [&'static str], row: OptionRow) -> OptionRow {
 const ONE_NODE: &str = "one process holds all data";
 /// Where a cache of results would be needed.
 const NO_CACHE: &str = "results are never taken from a cache, so that they are always as fresh as asked for";
-/// Where progressive answers would be needed.
-const NOT_PROGRESSIVE: &str = "rows are streamed as they come; the answer says `IsProgressive: false`";
 /// Where the code of others would be run.
 const NO_SANDBOX: &str = "no plugin runs code of the caller";
 
@@ -150,8 +148,13 @@ pub const OPTIONS: &[OptionRow] = &[
     row("query_results_cache_force_refresh", Bool, NoOp, NO_CACHE),
     row("query_results_cache_max_age", TimeSpan, NoOp, NO_CACHE),
     row("query_results_cache_per_shard", Bool, NoOp, NO_CACHE),
-    row("query_results_progressive_row_count", Long, NoOp, NOT_PROGRESSIVE),
-    row("query_results_progressive_update_period", TimeSpan, NoOp, NOT_PROGRESSIVE),
+    row("query_results_progressive_row_count", Long, Served, "rows of a fragment of a progressive answer, at most"),
+    row(
+        "query_results_progressive_update_period",
+        TimeSpan,
+        Served,
+        "how often a progressive answer tells how far it is",
+    ),
     row("query_take_max_records", Long, Served, "each result ends quietly after so many rows"),
     request_only("query_weakconsistency_session_id", Text, NoOp, "every query sees the last commit"),
     request_only(
@@ -192,7 +195,7 @@ pub const OPTIONS: &[OptionRow] = &[
         Served,
         "where partial failures are told",
     ),
-    request_only("results_progressive_enabled", Bool, NoOp, NOT_PROGRESSIVE),
+    request_only("results_progressive_enabled", Bool, Served, "results come in fragments with figures of progress"),
     request_only("results_v2_fragment_primary_tables", Bool, Served, "results come in fragments"),
     row("results_v2_newlines_between_frames", Bool, Served, "frames stand on lines of their own"),
     request_only("servertimeout", TimeSpan, Served, "the time limit, at most one hour"),

@@ -15,6 +15,8 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::usage::Usage;
+use crate::workload::WorkloadGroup;
+use crate::workload::definition::RequestLimits;
 
 /// The longest time a request may ask for.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -70,6 +72,8 @@ pub struct Context {
     pub readonly: bool,
     /// What the request has used so far.
     pub usage: Usage,
+    /// The workload group whose limits hold, once it is known; none for work whose limits are lifted.
+    pub(crate) group: Option<Arc<WorkloadGroup>>,
 }
 
 impl Context {
@@ -93,6 +97,7 @@ impl Context {
             parameters: HashMap::new(),
             readonly: false,
             usage: Usage::default(),
+            group: None,
         }
     }
 
@@ -113,6 +118,16 @@ impl Context {
         self.deadline = self.started + self.options.timeout(default)?;
         self.readonly |= self.options.flag("request_readonly") || self.options.flag("request_readonly_hardline");
         Ok(())
+    }
+
+    /// The limits of the request's workload group.
+    pub(crate) fn limits(&self) -> RequestLimits {
+        self.group.as_ref().map(|group| group.definition.limits).unwrap_or_default()
+    }
+
+    /// Whether the caller has named a time limit.
+    pub(crate) fn has_timeout(&self) -> bool {
+        self.options.flag("norequesttimeout") || self.options.text("servertimeout").is_some()
     }
 
     /// The user if named, else the principal.
@@ -187,6 +202,12 @@ impl RequestOptions {
             Some(number) => Ok(Some(number)),
             None => Err(Error::bad_request(format!("request property '{name}' must be a whole number, found {value}"))),
         }
+    }
+
+    /// A time span in any of its forms; what is none counts as absent.
+    pub fn span(&self, name: &str) -> Option<Duration> {
+        let ticks = u64::try_from(options::timespan_of(self.get(name)?)?).ok()?;
+        Some(Duration::from_nanos(ticks.saturating_mul(100)))
     }
 
     /// A text; empty counts as absent.

@@ -57,6 +57,10 @@ pub enum Fault {
     Forbidden,
     /// Too many requests at once.
     Throttled,
+    /// Too many commands at once.
+    CommandThrottled,
+    /// A principal or a group has used what it may within a time.
+    QuotaExceeded,
     /// More rows or bytes than the result may have.
     ResultTooLarge,
     /// The query wanted more memory than its share.
@@ -191,7 +195,7 @@ impl Error {
             Fault::DatabaseNotFound | Fault::EntityNotFound | Fault::MappingNotFound => Kind::NotFound,
             Fault::Forbidden => Kind::Forbidden,
             Fault::ResultTooLarge | Fault::OutOfMemory | Fault::Timeout | Fault::Cancelled => Kind::Limit,
-            Fault::Throttled | Fault::Stopping => Kind::Unavailable,
+            Fault::Throttled | Fault::CommandThrottled | Fault::QuotaExceeded | Fault::Stopping => Kind::Unavailable,
             Fault::Internal => Kind::Internal,
         }
     }
@@ -211,7 +215,7 @@ impl Error {
             Fault::MappingNotFound => "BadRequest_MappingReferenceWasNotFound",
             Fault::BadData => "BadRequest_InvalidBlob",
             Fault::Forbidden => "Forbidden",
-            Fault::Throttled => "TooManyRequests",
+            Fault::Throttled | Fault::CommandThrottled | Fault::QuotaExceeded => "TooManyRequests",
             Fault::ResultTooLarge | Fault::OutOfMemory => "LimitsExceeded",
             Fault::Timeout => "Timeout",
             Fault::Cancelled => "QueryCancelled",

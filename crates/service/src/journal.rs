@@ -210,6 +210,8 @@ pub struct Mark {
     journal: Journal,
     id: Uuid,
     failure: Mutex<Option<Failure>>,
+    /// What the request holds until it ends: its right to run.
+    held: Mutex<Vec<Box<dyn std::any::Any + Send>>>,
 }
 
 struct Failure {
@@ -280,7 +282,7 @@ impl Journal {
         };
         self.running.lock().insert(id, running);
         metrics::gauge!("tidewater_running_requests").increment(1.0);
-        Arc::new(Mark { journal: self.clone(), id, failure: Mutex::new(None) })
+        Arc::new(Mark { journal: self.clone(), id, failure: Mutex::new(None), held: Mutex::default() })
     }
 
     /// Cancels running queries with this client request id; tells how many.
@@ -407,11 +409,16 @@ impl Mark {
         }
     }
 
+    /// Holds something until the request has ended.
+    pub fn keep(&self, what: impl std::any::Any + Send) {
+        self.held.lock().push(Box::new(what));
+    }
+
     /// Notes that the request failed; the first failure counts.
     pub fn fail(&self, error: &Error) {
         let state = match error.fault() {
             Fault::Cancelled => CANCELLED,
-            Fault::Throttled => "Throttled",
+            Fault::Throttled | Fault::CommandThrottled | Fault::QuotaExceeded => "Throttled",
             _ => "Failed",
         };
         self.failure.lock().get_or_insert_with(|| Failure { state, error: error.clone() });

@@ -32,6 +32,7 @@ mod updates;
 mod usage;
 mod view;
 mod views;
+mod workload;
 
 pub use answer::{CommandAnswer, QueryAnswer, ResultTable};
 pub use context::{Context, RequestOptions};

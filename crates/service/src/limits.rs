@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{Context, RequestOptions};
 use crate::error::{Error, Fault, Result};
 use crate::usage::Usage;
+use crate::workload::definition::{Limit, RequestLimits};
 
 /// Rows of a result unless the request says otherwise.
 pub const MAX_ROWS: u64 = 500_000;
@@ -88,8 +89,11 @@ impl Bounds {
     /// No bounds.
     pub const NONE: Bounds = Bounds { take: None, rows: None, bytes: None };
 
-    /// The bounds that request options and `set` statements ask for; of two limits the lower one counts.
-    pub fn of(request: &RequestOptions, script: &RequestOptions) -> Result<Bounds> {
+    /// The bounds that request options and `set` statements ask for, of two limits the lower one, within what the
+    /// workload group allows.
+    pub fn of(request: &RequestOptions, script: &RequestOptions, limits: &RequestLimits) -> Result<Bounds> {
+        let records = limits.records.unwrap_or(Limit { value: MAX_ROWS, relaxable: true });
+        let size = limits.bytes.unwrap_or(Limit { value: MAX_BYTES, relaxable: true });
         let lower = |name: &str| -> Result<Option<u64>> {
             let values = [request.long(name)?, script.long(name)?];
             Ok(values.into_iter().flatten().filter(|value| *value >= 0).min().map(|value| value as u64))
@@ -99,9 +103,10 @@ impl Bounds {
         let take = lower("query_take_max_records")?;
         let lifted = request.flag("notruncation") || script.flag("notruncation");
         if rows.is_none() && bytes.is_none() && take.is_none() && lifted {
-            return Ok(Bounds::NONE);
+            let firm = |limit: Limit| Some(limit.value).filter(|_| !limit.relaxable);
+            return Ok(Bounds { take: None, rows: firm(records), bytes: firm(size) });
         }
-        Ok(Bounds { take, rows: Some(rows.unwrap_or(MAX_ROWS)), bytes: Some(bytes.unwrap_or(MAX_BYTES)) })
+        Ok(Bounds { take, rows: Limit::with(Some(records), rows), bytes: Limit::with(Some(size), bytes) })
     }
 }
 
@@ -328,12 +333,17 @@ mod tests {
     fn the_lower_of_two_limits_counts_and_notruncation_yields_to_them() {
         let of = |pairs: &[(&str, Value)]| RequestOptions::new(pairs.iter().map(|(n, v)| (n.to_string(), v.clone())));
         let none = of(&[]);
+        let any = RequestLimits::default();
+        let firm = RequestLimits { records: Some(Limit { value: 4, relaxable: false }), ..any };
         let lifted = of(&[("notruncation", Value::Bool(true))]);
-        assert_eq!(Bounds::of(&lifted, &none).unwrap(), Bounds::NONE);
-        assert_eq!(Bounds::of(&none, &none).unwrap().rows, Some(MAX_ROWS));
-        let both = Bounds::of(&of(&[("truncationmaxrecords", 5.into())]), &of(&[("truncationmaxrecords", 3.into())]));
+        assert_eq!(Bounds::of(&lifted, &none, &any).unwrap(), Bounds::NONE);
+        assert_eq!(Bounds::of(&none, &none, &any).unwrap().rows, Some(MAX_ROWS));
+        let both =
+            Bounds::of(&of(&[("truncationmaxrecords", 5.into())]), &of(&[("truncationmaxrecords", 3.into())]), &any);
         assert_eq!(both.unwrap().rows, Some(3));
         let given = of(&[("notruncation", Value::Bool(true)), ("truncationmaxrecords", 7.into())]);
-        assert_eq!(Bounds::of(&given, &none).unwrap().rows, Some(7));
+        assert_eq!(Bounds::of(&given, &none, &any).unwrap().rows, Some(7));
+        assert_eq!(Bounds::of(&given, &none, &firm).unwrap().rows, Some(4));
+        assert_eq!(Bounds::of(&lifted, &none, &firm).unwrap().rows, Some(4));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -14,23 +15,26 @@ use tidewater_plan::session::{task_context, with_partitions};
 use tidewater_plan::{PlanContext, PlanError, PlannedResult};
 
 use crate::answer::{QueryAnswer, ResultTable};
-use crate::context::{Context, RequestOptions};
+use crate::context::{Context, MAX_TIMEOUT, RequestOptions};
 use crate::error::{Error, Fault, Result};
 use crate::journal::{Mark, Sort};
-use crate::limits::{Bounds, Permit, bounded};
+use crate::limits::{Bounds, bounded};
 use crate::memory::{self, MemoryBounds};
 use crate::service::Service;
 use crate::table::{Columns, TableBuilder};
 use crate::view::View;
+use crate::workload;
+use crate::workload::definition::{Limit, RequestLimits};
+use crate::workload::gate::{Asked, Permit};
 
 /// The longest query text.
 pub const MAX_TEXT_BYTES: usize = 8 * 1024 * 1024;
 
 impl Service {
     /// Runs a query. Its rows are computed while the answer's streams are read.
-    pub async fn query(&self, context: Context, text: &str) -> Result<QueryAnswer> {
+    pub async fn query(&self, mut context: Context, text: &str) -> Result<QueryAnswer> {
         let mark = self.inner().journal.begin(Sort::Query, &context, text);
-        let outcome = self.query_marked(&context, text, &mark).await;
+        let outcome = self.query_marked(&mut context, text, &mark).await;
         outcome.map_err(|error| {
             let error = mark.explain(error);
             mark.fail(&error);
@@ -38,8 +42,9 @@ impl Service {
         })
     }
 
-    async fn query_marked(&self, context: &Context, text: &str, mark: &Arc<Mark>) -> Result<QueryAnswer> {
-        let permit = self.admit(context, text).await?;
+    async fn query_marked(&self, context: &mut Context, text: &str, mark: &Arc<Mark>) -> Result<QueryAnswer> {
+        let permit = self.admit(context, text, Asked::Query, Some(mark)).await?;
+        let context = &*context;
         let snapshot = self.inner().store.snapshot();
         let view = View::new(self, snapshot, &context.database)?;
         if crate::tsql::is_asked(context, text) {
@@ -50,7 +55,9 @@ impl Service {
 
     /// How a query would run: the text of each result's execution plan. Only what binding waits for is computed.
     pub async fn explain(&self, context: &Context, text: &str) -> Result<Vec<String>> {
-        let permit = self.admit(context, text).await?;
+        let mut context = context.clone();
+        let permit = self.admit(&mut context, text, Asked::Query, None).await?;
+        let context = &context;
         let snapshot = self.inner().store.snapshot();
         let view = View::new(self, snapshot, &context.database)?;
         let planned = self.plan(context, text, &view, permit).await?;
@@ -61,8 +68,14 @@ impl Service {
         Ok(plans)
     }
 
-    /// Lets a request in, or refuses it.
-    pub(crate) async fn admit(&self, context: &Context, text: &str) -> Result<Permit> {
+    /// Finds a request's workload group and lets it in, or refuses it.
+    pub(crate) async fn admit(
+        &self,
+        context: &mut Context,
+        text: &str,
+        asked: Asked,
+        mark: Option<&Arc<Mark>>,
+    ) -> Result<Permit> {
         if self.is_stopping() {
             return Err(Error::new(Fault::Stopping, "the server is stopping"));
         }
@@ -72,7 +85,29 @@ impl Service {
                 "the text has {size} bytes, which exceeds the limit of {MAX_TEXT_BYTES}"
             )));
         }
-        self.inner().admission.enter(context).await
+        let is_query = asked == Asked::Query;
+        let name = self.classified(context, text, is_query).await;
+        let workloads = self.inner().workloads.get();
+        // Nobody's request is the service's own.
+        let name = name.filter(|name| name != workload::INTERNAL && name != workload::VIEWS);
+        let group = workloads.group(name.as_deref().unwrap_or(workload::DEFAULT));
+        context.usage.set_workload_group(&group.name);
+        if let Some(mark) = mark.filter(|_| !group.is_default()) {
+            mark.note(|entry| entry.workload_group = group.name.clone());
+        }
+        if let Some(limit) = group.definition.limits.time {
+            // What a command may take by itself is more than what a query may, which is what the default group says.
+            let holds = match limit.relaxable {
+                true => !context.has_timeout() && (is_query || !group.is_default()),
+                false => true,
+            };
+            if holds {
+                let most = Duration::from_nanos(limit.value.saturating_mul(100)).min(MAX_TIMEOUT);
+                context.deadline = context.deadline.min(context.started + most);
+            }
+        }
+        context.group = Some(Arc::clone(&group));
+        self.inner().workloads.gate.enter(&group, context, asked).await
     }
 
     /// Plans a text over a view and wraps its results by limits. The permit lives as long as the streams.
@@ -93,14 +128,15 @@ impl Service {
             context.usage.grow_table(rows, 1, 2);
             return Ok(QueryAnswer { results: vec![table], options });
         }
-        let bounds = memory_bounds(&context.options, &script);
+        let limits = context.limits();
+        let bounds = memory_bounds(&context.options, &script, &limits);
         let runtime = memory::for_query(&self.inner().runtime_env, &context.usage, bounds);
-        let session = self.session_for(&options)?;
+        let session = self.session_for(&options, &limits)?;
         let mut results = Vec::with_capacity(planned.results.len());
         for result in planned.results {
             // What `set` says binds the statements that follow it.
             let script = RequestOptions::new(result.options.iter().map(|(name, value)| (name.clone(), value.clone())));
-            let bounds = Bounds::of(&context.options, &script)?;
+            let bounds = Bounds::of(&context.options, &script, &limits)?;
             if merged(&context.options, &script).flag("query_results_apply_getschema") {
                 let at = context.usage.open_table();
                 context.usage.grow_table(at, result.schema.columns.len() as u64, 0);
@@ -136,7 +172,10 @@ impl Service {
         context: &Context,
         result: PlannedResult,
     ) -> Result<(BoxStream<'static, Result<arrow::array::RecordBatch>>, PlannedResult)> {
-        self.rows(context, &self.inner().session, &self.inner().runtime_env, result).await
+        let none = RequestOptions::default();
+        let bounds = memory_bounds(&none, &none, &context.limits());
+        let runtime = memory::for_query(&self.inner().runtime_env, &context.usage, bounds);
+        self.rows(context, &self.inner().session, &runtime, result).await
     }
 
     /// The stream of a result, which begins to run when it is first read.
@@ -161,23 +200,28 @@ impl Service {
     }
 
     /// The session that a query's options ask for: the shared one, or one with fewer threads.
-    fn session_for(&self, options: &RequestOptions) -> Result<SessionContext> {
+    fn session_for(&self, options: &RequestOptions, limits: &RequestLimits) -> Result<SessionContext> {
         let shared = &self.inner().session;
-        let Some(percent) = options.long("query_fanout_threads_percent")? else { return Ok(shared.clone()) };
-        let threads = shared.copied_config().target_partitions() as i64;
-        Ok(with_partitions(shared, (threads * percent.clamp(1, 100) / 100).max(1) as usize))
+        let asked = options.long("query_fanout_threads_percent")?.map(|percent| percent.clamp(1, 100) as u64);
+        let percent = Limit::with(limits.threads_percent, asked).unwrap_or(100);
+        if percent >= 100 {
+            return Ok(shared.clone());
+        }
+        let threads = shared.copied_config().target_partitions() as u64;
+        Ok(with_partitions(shared, (threads * percent / 100).max(1) as usize))
     }
 }
 
-/// The memory that request and script allow; the lower of two counts.
-fn memory_bounds(request: &RequestOptions, script: &RequestOptions) -> MemoryBounds {
+/// The memory that request and script allow, the lower of two, within what the workload group allows.
+fn memory_bounds(request: &RequestOptions, script: &RequestOptions, limits: &RequestLimits) -> MemoryBounds {
     let lower = |name: &str| {
         let values = [request.long(name).ok().flatten(), script.long(name).ok().flatten()];
-        values.into_iter().flatten().filter(|bytes| *bytes > 0).min().map(|bytes| bytes as usize)
+        values.into_iter().flatten().filter(|bytes| *bytes > 0).min().map(|bytes| bytes as u64)
     };
+    let within = |limit: Option<Limit>, name: &str| Limit::with(limit, lower(name)).map(|bytes| bytes as usize);
     MemoryBounds {
-        query: lower("max_memory_consumption_per_query_per_node"),
-        operator: lower("maxmemoryconsumptionperiterator"),
+        query: within(limits.query_memory, "max_memory_consumption_per_query_per_node"),
+        operator: within(limits.operator_memory, "maxmemoryconsumptionperiterator"),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::journal::Journal;
 use crate::limits::Admission;
 use crate::maintenance::Maintenance;
 use crate::usage;
+use crate::workload;
 
 /// How a service works; zeros choose by the machine.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) runtime_env: Arc<RuntimeEnv>,
     pub(crate) journal: Journal,
     pub(crate) admission: Admission,
+    pub(crate) workloads: workload::Current,
+    pub(crate) consumed: workload::capacity::Consumed,
     pub(crate) maintenance: Maintenance,
     pub(crate) jobs: crate::jobs::Running,
     pub(crate) external: Arc<External>,
@@ -128,7 +131,11 @@ impl Service {
         }
         let policy = Policy::new(options.external_directories.clone(), &options.external_urls)?;
         let external = Arc::new(External::new(policy, store.root().join("tmp")));
-        let admission = Admission::new(if options.max_concurrent == 0 { cores * 10 } else { options.max_concurrent });
+        let concurrent = if options.max_concurrent == 0 { cores * 10 } else { options.max_concurrent };
+        let admission = Admission::new(concurrent);
+        let machine =
+            workload::Machine { memory_bytes: memory as u64, concurrent: concurrent as u64, cores: cores as u64 };
+        let workloads = workload::Current::new(&store.snapshot(), machine);
         let journal = Journal::new(store.log().clone());
         usage::follow_tasks();
         let inner = Inner {
@@ -138,6 +145,8 @@ impl Service {
             runtime_env,
             journal,
             admission,
+            workloads,
+            consumed: workload::capacity::Consumed::default(),
             maintenance: Maintenance::default(),
             jobs: crate::jobs::Running::default(),
             external,

@@ -7,9 +7,10 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::fmt::Write;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,7 @@ struct Inner {
     held: AtomicUsize,
     peak: AtomicUsize,
     tables: Mutex<Vec<TableSize>>,
+    group: OnceLock<String>,
 }
 
 #[derive(Debug, Default)]
@@ -212,6 +214,30 @@ impl Usage {
         self.inner.held.load(Ordering::Relaxed)
     }
 
+    /// The request's workload group is known.
+    pub(crate) fn set_workload_group(&self, name: &str) {
+        // A request is classified once; commands that run queries stay where they are.
+        let _kept = self.inner.group.set(name.to_string());
+    }
+
+    /// The workload group of the request.
+    pub fn workload_group(&self) -> String {
+        self.inner.group.get().cloned().unwrap_or_else(|| "default".to_string())
+    }
+
+    /// Ticks on the processor so far.
+    pub(crate) fn cpu_ticks(&self) -> i64 {
+        let Inner { planning, execution, .. } = &*self.inner;
+        let counters = [&planning.user_ns, &planning.kernel_ns, &execution.user_ns, &execution.kernel_ns];
+        counters.iter().map(|counter| (counter.load(Ordering::Relaxed) / 100) as i64).sum()
+    }
+
+    /// Pretends that work was done.
+    #[cfg(test)]
+    pub(crate) fn add_execution(&self, time: Duration) {
+        self.inner.execution.user_ns.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
     /// The part of the data to look at that has been passed, from 0 to 1.
     pub fn progress(&self) -> f64 {
         self.inner.ledger.progress()
@@ -304,47 +330,47 @@ impl Consumption {
 
     /// The text of `QueryResourceConsumption`: its members in the order of the documentation.
     pub fn text(&self, query: &str, elapsed: Duration) -> String {
-        // Data lies on this machine's disk, which is what the service calls hot.
-        let shards = json!({
-            "hot": {"hitbytes": self.scans.scanned_bytes, "missbytes": 0, "retrievebytes": 0},
-            "cold": {"hitbytes": 0, "missbytes": 0, "retrievebytes": 0},
-            "bypassbytes": 0,
-        });
-        let (oldest, newest) = self.scans.scanned_times.unwrap_or_default();
-        let tables: Vec<Value> =
-            self.tables.iter().map(|table| json!({"table_row_count": table.rows, "table_size": table.bytes})).collect();
-        json!({
-            "QueryHash": query_hash(query),
-            "ExecutionTime": elapsed.as_secs_f64(),
-            "resource_usage": {
-                "cache": {"shards": shards},
-                "cpu": {
-                    "user": span_text(self.user_ticks),
-                    "kernel": span_text(self.kernel_ticks),
-                    "total cpu": span_text(self.cpu_ticks()),
-                    "breakdown": {
-                        "query execution": span_text(self.cpu_ticks() - self.planning_ticks),
-                        "query planning": span_text(self.planning_ticks),
-                    },
-                },
-                "memory": {"peak_per_node": self.peak_bytes},
-                "network": {"inter_cluster_total_bytes": 0, "cross_cluster_total_bytes": 0},
-            },
-            "input_dataset_statistics": {
-                "extents": {
-                    "total": self.scans.extents,
-                    "scanned": self.scans.scanned_extents,
-                    "scanned_min_datetime": datetime::to_text(oldest),
-                    "scanned_max_datetime": datetime::to_text(newest),
-                },
-                "rows": {"total": self.scans.rows, "scanned": self.scans.scanned_rows},
-                "rowstores": {"scanned_rows": 0, "scanned_values_size": 0},
-                "shards": {"queries_generic": self.scans.scanned_extents, "queries_specialized": 0},
-            },
-            "dataset_statistics": tables,
-            "cross_cluster_resource_usage": {},
-        })
-        .to_string()
+        let Consumption { scans, tables, .. } = self;
+        let (oldest, newest) = scans.scanned_times.unwrap_or_default();
+        let mut out = String::with_capacity(1200);
+        // Every query writes this: a tree of values would cost more than some queries do. Data lies on this machine's disk,
+        // which is what the service calls hot.
+        let _infallible = write!(
+            out,
+            "{{\"QueryHash\":\"{hash}\",\"ExecutionTime\":{seconds},\"resource_usage\":{{\"cache\":{{\"shards\":{{\
+             \"hot\":{{\"hitbytes\":{hot},\"missbytes\":0,\"retrievebytes\":0}},\
+             \"cold\":{{\"hitbytes\":0,\"missbytes\":0,\"retrievebytes\":0}},\"bypassbytes\":0}}}},\
+             \"cpu\":{{\"user\":\"{user}\",\"kernel\":\"{kernel}\",\"total cpu\":\"{total}\",\
+             \"breakdown\":{{\"query execution\":\"{execution}\",\"query planning\":\"{planning}\"}}}},\
+             \"memory\":{{\"peak_per_node\":{peak}}},\
+             \"network\":{{\"inter_cluster_total_bytes\":0,\"cross_cluster_total_bytes\":0}}}},\
+             \"input_dataset_statistics\":{{\"extents\":{{\"total\":{extents},\"scanned\":{scanned},\
+             \"scanned_min_datetime\":\"{oldest}\",\"scanned_max_datetime\":\"{newest}\"}},\
+             \"rows\":{{\"total\":{rows},\"scanned\":{scanned_rows}}},\
+             \"rowstores\":{{\"scanned_rows\":0,\"scanned_values_size\":0}},\
+             \"shards\":{{\"queries_generic\":{scanned},\"queries_specialized\":0}}}},\"dataset_statistics\":[",
+            hash = query_hash(query),
+            seconds = elapsed.as_secs_f64(),
+            hot = scans.scanned_bytes,
+            user = span_text(self.user_ticks),
+            kernel = span_text(self.kernel_ticks),
+            total = span_text(self.cpu_ticks()),
+            execution = span_text(self.cpu_ticks() - self.planning_ticks),
+            planning = span_text(self.planning_ticks),
+            peak = self.peak_bytes,
+            extents = scans.extents,
+            scanned = scans.scanned_extents,
+            oldest = datetime::to_text(oldest),
+            newest = datetime::to_text(newest),
+            rows = scans.rows,
+            scanned_rows = scans.scanned_rows,
+        );
+        for (at, TableSize { rows, bytes }) in tables.iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            let _infallible = write!(out, "{comma}{{\"table_row_count\":{rows},\"table_size\":{bytes}}}");
+        }
+        out.push_str("],\"cross_cluster_resource_usage\":{}}");
+        out
     }
 
     /// `CacheStatistics` of the journals.

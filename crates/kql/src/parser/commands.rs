@@ -186,7 +186,6 @@ impl Parser<'_> {
                 Ok(self.eat_word("data").then_some(Command::ClearTableData { table }))
             }
             "clear" => self.clear_entity(),
-            "delete" => self.delete_running(),
             "enable" => self.enable_entity(true),
             "disable" => self.enable_entity(false),
             "make" => self.make_command(),
@@ -676,14 +675,6 @@ impl Parser<'_> {
         let query_span = parser.query_span(from);
         self.diagnostics.extend(parser.finish());
         Ok((query, query_span))
-    }
-
-    /// The place of what stands behind `<|`, to the end of the text, without the blanks around it.
-    pub(super) fn rest_behind_marker(&mut self) -> P<Span> {
-        let from = self.expect(TokenKind::LessPipe)?.span.end as usize;
-        let rest = &self.text[from..];
-        let start = from + (rest.len() - rest.trim_start().len());
-        Ok(Span::new(start, start + rest.trim().len()))
     }
 
     /// From the first token to the end of the last one.

@@ -5,7 +5,7 @@
 use super::{P, Parser};
 use crate::command::{Command, property_text};
 use crate::lexer::TokenKind;
-use crate::running_command::{JournalScope, PolicyEdit, RunningCommand};
+use crate::running_command::{JournalScope, RunningCommand};
 
 fn running(command: RunningCommand) -> P<Option<Command>> {
     Ok(Some(Command::Running(Box::new(command))))
@@ -21,7 +21,6 @@ impl Parser<'_> {
             "cluster" if self.eat_word("journal") => {
                 running(RunningCommand::ShowJournal { scope: JournalScope::Cluster })
             }
-            "cluster" => self.cluster_policy("show"),
             "ingestion" if self.eat_word("failures") => {
                 let operation = match self.eat_word("with") {
                     true => Some(self.operation_property()?),
@@ -82,16 +81,12 @@ impl Parser<'_> {
         }
     }
 
-    /// Behind `.create-or-alter` and `.alter-merge`; behind `.alter` only policies.
+    /// Behind `.create-or-alter` and `.alter-merge`.
     pub(super) fn put_running(&mut self, verb: &str) -> P<Option<Command>> {
         if matches!(verb, "create-or-alter" | "alter-merge") && self.eat_word("workload_group") {
             let group = self.entity_name()?;
             let text = self.string_literal()?;
             return running(RunningCommand::PutWorkloadGroup { group, merge: verb == "alter-merge", text });
-        }
-        if matches!(verb, "alter" | "alter-merge") && self.is_cluster_policy(1) {
-            self.bump();
-            return self.cluster_policy(verb);
         }
         Ok(None)
     }
@@ -103,45 +98,5 @@ impl Parser<'_> {
         }
         let group = self.entity_name()?;
         running(RunningCommand::DropWorkloadGroup { group })
-    }
-
-    /// Behind `.delete`.
-    pub(super) fn delete_running(&mut self) -> P<Option<Command>> {
-        if !(self.is_cluster_policy(1) && self.is_word(2, "request_classification")) {
-            return Ok(None);
-        }
-        self.bump();
-        self.cluster_policy("delete")
-    }
-
-    /// Whether `[cluster] policy NAME` follows, with a name that these commands know.
-    fn is_cluster_policy(&self, ahead: usize) -> bool {
-        (ahead == 0 || self.is_word(0, "cluster"))
-            && self.is_word(ahead, "policy")
-            && (self.is_word(ahead + 1, "capacity") || self.is_word(ahead + 1, "request_classification"))
-    }
-
-    /// `policy capacity`, `policy request_classification` behind `cluster`.
-    fn cluster_policy(&mut self, verb: &str) -> P<Option<Command>> {
-        if !self.is_cluster_policy(0) {
-            return Ok(None);
-        }
-        self.bump();
-        let is_capacity = self.at_word("capacity");
-        self.bump();
-        let edit = match verb {
-            "alter" => PolicyEdit::Alter(self.string_literal()?),
-            "alter-merge" => PolicyEdit::Merge(self.string_literal()?),
-            "delete" => PolicyEdit::Delete,
-            _ => PolicyEdit::Show,
-        };
-        if is_capacity {
-            return running(RunningCommand::CapacityPolicy(edit));
-        }
-        if !matches!(edit, PolicyEdit::Alter(_)) {
-            return running(RunningCommand::ClassificationPolicy(edit, None));
-        }
-        let body = self.rest_behind_marker()?;
-        running(RunningCommand::ClassificationPolicy(edit, Some(body)))
     }
 }

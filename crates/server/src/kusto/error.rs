@@ -43,7 +43,7 @@ pub fn status(error: &Error) -> StatusCode {
     match (error.kind(), error.fault()) {
         (Kind::BadRequest | Kind::NotFound, _) => StatusCode::BAD_REQUEST,
         (Kind::Forbidden, _) => StatusCode::FORBIDDEN,
-        (_, Fault::Throttled) => StatusCode::TOO_MANY_REQUESTS,
+        (_, Fault::Throttled | Fault::CommandThrottled | Fault::QuotaExceeded) => StatusCode::TOO_MANY_REQUESTS,
         (_, Fault::Timeout) => StatusCode::GATEWAY_TIMEOUT,
         (Kind::Limit, _) => StatusCode::BAD_REQUEST,
         (Kind::Unavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
@@ -108,7 +108,9 @@ fn type_name(error: &Error, during_rows: bool) -> &'static str {
         Fault::MappingNotFound => "Kusto.DataNode.Exceptions.StreamingIngestionMappingNotFoundException",
         Fault::BadData => "Kusto.DataNode.Exceptions.StreamingIngestionRequestException",
         Fault::Forbidden => "Kusto.Data.Exceptions.KustoUnauthorizedDatabaseAccessException",
-        Fault::Throttled => "Kusto.DataNode.Exceptions.TooManyRequestsException",
+        Fault::Throttled => "Kusto.DataNode.Exceptions.QueryThrottledException",
+        Fault::CommandThrottled => "Kusto.DataNode.Exceptions.ControlCommandThrottledException",
+        Fault::QuotaExceeded => "Kusto.DataNode.Exceptions.QuotaExceededException",
         Fault::Stopping => "Kusto.Data.Exceptions.KustoServiceException",
         Fault::Internal => "Kusto.Data.Exceptions.KustoServiceException",
     }

@@ -3,6 +3,8 @@
 //! Member order is part of the format: Go reads it exactly as written here, and Python's streaming
 //! reader needs `FrameType` first and `Columns` before `Rows`.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tidewater_kql::{TableSchema, value};
 use tidewater_service::{Context, Error, Fault, QueryAnswer, RequestOptions, ResultTable};
@@ -10,7 +12,7 @@ use tidewater_service::{Context, Error, Fault, QueryAnswer, RequestOptions, Resu
 use super::error::{Scene, document};
 use super::json::{integer, string};
 use super::properties::visualization;
-use super::rows::{self, Framing, separate_frame};
+use super::rows::{self, Framing, Pace, separate_frame};
 use super::sink::{Gone, Sink};
 
 /// Where partial failures are told.
@@ -34,6 +36,20 @@ impl Placement {
     }
 }
 
+/// How a progressive answer comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progressive {
+    /// Rows of a fragment.
+    pub rows: u64,
+    /// How often progress is told.
+    pub period: Duration,
+}
+
+/// How often progress is told unless the request says otherwise.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Shorter periods would be mostly frames.
+const LEAST_PERIOD: Duration = Duration::from_millis(10);
+
 /// The forms of the answer that request properties choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -41,6 +57,8 @@ pub struct Layout {
     pub newlines: bool,
     /// Results as header, fragments and completion.
     pub fragmented: bool,
+    /// The same, with figures of progress between the fragments.
+    pub progressive: Option<Progressive>,
     /// Where partial failures are told.
     pub placement: Placement,
     /// Keep partial failures out of rows and flags; a completion row tells them.
@@ -65,9 +83,30 @@ impl Layout {
         Ok(Layout {
             newlines: options.flag("results_v2_newlines_between_frames"),
             fragmented: options.flag("results_v2_fragment_primary_tables"),
+            progressive: match options.flag("results_progressive_enabled") {
+                false => None,
+                true => Some(Progressive {
+                    rows: options
+                        .long("query_results_progressive_row_count")?
+                        .and_then(|rows| u64::try_from(rows).ok())
+                        .filter(|rows| *rows > 0)
+                        .unwrap_or(u64::MAX),
+                    period: options
+                        .span("query_results_progressive_update_period")
+                        .filter(|period| !period.is_zero())
+                        .map_or(PERIOD, |period| period.max(LEAST_PERIOD)),
+                }),
+            },
             placement,
             defer: options.flag("deferpartialqueryfailures"),
         })
+    }
+}
+
+impl Layout {
+    /// Whether results come as header, fragments and completion.
+    fn is_in_parts(&self) -> bool {
+        self.fragmented || self.progressive.is_some()
     }
 }
 
@@ -100,11 +139,17 @@ pub async fn encode(
     for (at, mut table) in answer.results.into_iter().enumerate() {
         let id = at + 1;
         open_table(&table, id, layout, &mut sink.buffer);
-        let framing = match layout.fragmented {
+        let framing = match layout.is_in_parts() {
             true => Framing::Fragments { table_id: id },
             false => Framing::Plain,
         };
-        let written = rows::write(&mut table, framing, &mut sink).await?;
+        let mut pace = layout.progressive.map(|progressive| Pace::new(progressive, id, context));
+        let written = rows::write_paced(&mut table, framing, &mut sink, pace.as_mut()).await?;
+        if let Some(pace) = &mut pace
+            && written.error.is_none()
+        {
+            pace.write_end(&mut sink.buffer);
+        }
         let failure = match written.error {
             Some(error) if told_as_document(&error, layout, &sink) => return sink.fail(error).await,
             Some(error) => {
@@ -136,9 +181,9 @@ fn told_as_document(error: &Error, layout: Layout, sink: &Sink) -> bool {
 
 fn head(answer: &QueryAnswer, layout: Layout, out: &mut Vec<u8>) {
     out.extend_from_slice(if layout.newlines { b"[" } else { b"[\n" });
-    out.extend_from_slice(
-        b"{\"FrameType\":\"DataSetHeader\",\"IsProgressive\":false,\"Version\":\"v2.0\",\"IsFragmented\":",
-    );
+    out.extend_from_slice(b"{\"FrameType\":\"DataSetHeader\",\"IsProgressive\":");
+    out.extend_from_slice(if layout.progressive.is_some() { b"true" } else { b"false" });
+    out.extend_from_slice(b",\"Version\":\"v2.0\",\"IsFragmented\":");
     out.extend_from_slice(if layout.fragmented { b"true" } else { b"false" });
     out.extend_from_slice(b",\"ErrorReportingPlacement\":\"");
     out.extend_from_slice(layout.placement.name().as_bytes());
@@ -181,19 +226,19 @@ fn columns(schema: &TableSchema, out: &mut Vec<u8>) {
 fn open_table(table: &ResultTable, id: usize, layout: Layout, out: &mut Vec<u8>) {
     separate_frame(out);
     out.extend_from_slice(b"{\"FrameType\":\"");
-    out.extend_from_slice(if layout.fragmented { b"TableHeader" } else { b"DataTable" });
+    out.extend_from_slice(if layout.is_in_parts() { b"TableHeader" } else { b"DataTable" });
     out.extend_from_slice(b"\",\"TableId\":");
     integer(id as i64, out);
     out.extend_from_slice(b",\"TableKind\":\"PrimaryResult\",\"TableName\":");
     string(&table.name, out);
     out.push(b',');
     columns(&table.schema, out);
-    out.extend_from_slice(if layout.fragmented { b"}" } else { b",\"Rows\":[" });
+    out.extend_from_slice(if layout.is_in_parts() { b"}" } else { b",\"Rows\":[" });
 }
 
 fn close_table(id: usize, rows: u64, failure: Option<&Failure>, layout: Layout, out: &mut Vec<u8>) {
     let failure = failure.filter(|_| !layout.defer);
-    if !layout.fragmented {
+    if !layout.is_in_parts() {
         if let Some(failure) = failure.filter(|_| layout.placement == Placement::InData) {
             if rows > 0 {
                 out.push(b',');
@@ -296,7 +341,8 @@ fn completion(id: usize, failures: &[Failure], (context, scene): (&Context, &Sce
     let done = Value::from("Query completed successfully");
     let payload = format!("{{\"Count\":1,\"Text\":{done}}}");
     row((4, "Info"), 0, "S_OK (0)", (4, "QueryInfo"), &payload);
-    row((4, "Info"), 0, "S_OK (0)", (5, "WorkloadGroup"), "{\"Count\":1,\"Text\":\"default\"}");
+    let group = serde_json::json!({"Count": 1, "Text": context.usage.workload_group()}).to_string();
+    row((4, "Info"), 0, "S_OK (0)", (5, "WorkloadGroup"), &group);
     let resources = context.usage.consumption().text(&scene.text, context.started.elapsed());
     row((6, "Stats"), 0, "S_OK (0)", (0, "QueryResourceConsumption"), &resources);
     out.extend_from_slice(b"]}");

@@ -33,7 +33,7 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let status = match error.fault() {
-            Fault::Throttled => StatusCode::TOO_MANY_REQUESTS,
+            Fault::Throttled | Fault::CommandThrottled | Fault::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
             Fault::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Fault::Internal | Fault::OutOfMemory => {
                 tracing::error!(%error, "a Query Service request failed");

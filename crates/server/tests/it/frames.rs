@@ -10,7 +10,7 @@ use tidewater_kql::value::{datetime, decimal::Decimal};
 use tidewater_kql::{Column, KqlType, TableSchema};
 use tidewater_server::kusto::error::Scene;
 use tidewater_server::kusto::sink::{Coding, Message, Sink};
-use tidewater_server::kusto::v2::{Layout, Placement};
+use tidewater_server::kusto::v2::{Layout, Placement, Progressive};
 use tidewater_server::kusto::{v1, v2};
 use tidewater_service::{CommandAnswer, Context, Error, QueryAnswer, RequestOptions, ResultTable};
 
@@ -65,9 +65,14 @@ fn scene(context: &Context) -> Scene {
     Scene::of(context, "the query", "DN.RunQuery")
 }
 
-const PLAIN: Layout = Layout { newlines: false, fragmented: false, placement: Placement::InData, defer: false };
+const PLAIN: Layout =
+    Layout { newlines: false, fragmented: false, progressive: None, placement: Placement::InData, defer: false };
 /// What Go always asks for.
-const GO: Layout = Layout { newlines: true, fragmented: true, placement: Placement::EndOfTable, defer: false };
+const GO: Layout =
+    Layout { newlines: true, fragmented: true, progressive: None, placement: Placement::EndOfTable, defer: false };
+/// What a client with a progress bar asks for.
+const PROGRESSIVE: Layout =
+    Layout { progressive: Some(Progressive { rows: 2, period: std::time::Duration::from_secs(3600) }), ..PLAIN };
 
 async fn collected(mut messages: tokio::sync::mpsc::Receiver<Message>) -> Result<String, Error> {
     let mut body = Vec::new();
@@ -157,6 +162,94 @@ async fn truncation_is_told_where_the_caller_asked_for_it() {
     check("v2/truncated_deferred.json", &second_version(results(), deferred).await.unwrap());
     check("v1/truncated.json", &first_version(CommandAnswer::Query(results()), false).await.unwrap());
     check("v1/truncated_deferred.json", &first_version(CommandAnswer::Query(results()), true).await.unwrap());
+}
+
+#[tokio::test]
+async fn progressive_answers_come_in_fragments_of_the_size_asked_for() {
+    let frames = |text: String| -> Vec<serde_json::Value> { serde_json::from_str(&text).unwrap() };
+    let results = answer(vec![numbers("PrimaryResult", vec![1, 2, 3, 4, 5], None), numbers("T", vec![], None)]);
+    let whole = frames(second_version(results, PROGRESSIVE).await.unwrap());
+    assert_eq!((&whole[0]["IsProgressive"], &whole[0]["IsFragmented"]), (&true.into(), &false.into()));
+    let fragment = |rows: serde_json::Value| serde_json::json!({"FrameType": "TableFragment", "TableFragmentType": "DataAppend", "TableId": 1, "Rows": rows});
+    let columns = serde_json::json!([{"ColumnName": "A", "ColumnType": "int"}]);
+    let header = |id: i64, name: &str| {
+        serde_json::json!({
+            "FrameType": "TableHeader", "TableId": id, "TableKind": "PrimaryResult", "TableName": name, "Columns": columns
+        })
+    };
+    let ended = |id: i64, rows: i64| {
+        [
+            serde_json::json!({"FrameType": "TableProgress", "TableId": id, "TableProgress": 100.0}),
+            serde_json::json!({"FrameType": "TableCompletion", "TableId": id, "RowCount": rows}),
+        ]
+    };
+    let mut expected = vec![header(1, "PrimaryResult")];
+    expected.extend([[[1], [2]], [[3], [4]]].map(|rows| fragment(serde_json::json!(rows))));
+    expected.push(fragment(serde_json::json!([[5]])));
+    expected.extend(ended(1, 5));
+    expected.push(header(2, "T"));
+    expected.extend(ended(2, 0));
+    assert_eq!(whole[2..whole.len() - 2], expected);
+
+    let failing = answer(vec![numbers("PrimaryResult", vec![1, 2, 3], Some(truncated()))]);
+    let cut = frames(second_version(failing, PROGRESSIVE).await.unwrap());
+    let kinds: Vec<&str> = cut[2..].iter().map(|frame| frame["FrameType"].as_str().unwrap()).collect();
+    let fragments = ["TableHeader", "TableFragment", "TableFragment", "TableFragment"];
+    assert_eq!(kinds, [&fragments[..], &["TableCompletion", "DataSetCompletion"]].concat());
+    assert!(cut[5]["Rows"][0]["OneApiErrors"].is_array(), "the failure is the last row");
+}
+
+/// A result that takes its time: progress is told meanwhile, and what is there already goes out.
+#[tokio::test]
+async fn progress_is_told_while_nothing_comes() {
+    let mut table = numbers("T", vec![1], None);
+    let slow = futures::stream::once(async {
+        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        numbers("T", vec![2], None).rows.next().await.unwrap()
+    });
+    table.rows = table.rows.chain(slow).boxed();
+    let layout =
+        Layout { progressive: Some(Progressive { rows: 1000, period: std::time::Duration::from_millis(20) }), ..PLAIN };
+    let text = second_version(answer(vec![table]), layout).await.unwrap();
+    let frames: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let mut kinds: Vec<&str> = frames.iter().map(|frame| frame["FrameType"].as_str().unwrap()).collect();
+    kinds.dedup();
+    let table = ["TableHeader", "TableFragment", "TableProgress", "TableFragment", "TableProgress", "TableCompletion"];
+    assert_eq!(kinds[2..8], table, "{text}");
+    let progress: Vec<f64> = frames.iter().filter_map(|frame| frame["TableProgress"].as_f64()).collect();
+    assert_eq!((progress[0], progress.last()), (0.0, Some(&100.0)));
+    let completion = frames.iter().find(|frame| frame["FrameType"] == "TableCompletion").unwrap();
+    assert_eq!(completion["RowCount"], 2);
+}
+
+/// Where a reader of each kind finds a partial failure: Python among the rows, Java and JavaScript on the last frame, Go on
+/// the table's completion.
+#[tokio::test]
+async fn partial_failures_stand_where_each_reader_looks() {
+    let results = || answer(vec![numbers("PrimaryResult", vec![1, 2], Some(truncated()))]);
+    for (fragmented, progressive) in [(false, None), (true, None), (false, PROGRESSIVE.progressive)] {
+        for placement in [Placement::InData, Placement::EndOfTable, Placement::EndOfDataset] {
+            for defer in [false, true] {
+                let layout = Layout { fragmented, progressive, placement, defer, ..PLAIN };
+                let text = second_version(results(), layout).await.unwrap();
+                let frames: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+                let rows =
+                    frames.iter().filter(|frame| frame["TableId"] == 1).filter_map(|frame| frame["Rows"].as_array());
+                let in_rows = rows.flatten().any(|row| row.get("OneApiErrors").is_some());
+                let completion = frames.iter().find(|frame| frame["FrameType"] == "TableCompletion");
+                let on_completion = completion.is_some_and(|frame| frame.get("OneApiErrors").is_some());
+                let last = frames.last().unwrap();
+                let is_in_parts = fragmented || progressive.is_some();
+                assert_eq!(in_rows, !defer && placement == Placement::InData, "{layout:?}");
+                assert_eq!(on_completion, !defer && is_in_parts && placement == Placement::EndOfTable, "{layout:?}");
+                assert_eq!(last["HasErrors"], !defer, "{layout:?}");
+                assert_eq!(last.get("OneApiErrors").is_some(), !defer, "{layout:?}");
+                let told = frames.iter().filter(|frame| frame["TableKind"] == "QueryCompletionInformation");
+                let errors = told.flat_map(|frame| frame["Rows"].as_array().unwrap()).filter(|row| row[5] == 2).count();
+                assert_eq!(errors, usize::from(defer), "{layout:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -298,6 +298,8 @@ impl FromQuery {
     async fn run(self) -> Result<Vec<IngestedExtent>> {
         let store = self.service.store().clone();
         let mut context = self.context.clone();
+        // The default group's limits are those of answers. Source: request-limits-policy.
+        context.group = context.group.filter(|group| !group.is_default());
         // The result goes to a table, not to a client.
         context.options.set("notruncation", serde_json::Value::Bool(true));
         for name in ["truncationmaxrecords", "truncationmaxsize", "query_results_apply_getschema"] {

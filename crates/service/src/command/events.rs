@@ -3,7 +3,7 @@
 //! What a command will touch is read from its tree before it runs; when it has succeeded, the catalog before and after it
 //! gives the states of just these entities.
 
-use tidewater_kql::command::{Command, EntityCommand, FunctionMode, QueryIngestion, RunningCommand};
+use tidewater_kql::command::{Command, EntityCommand, FunctionMode, PolicyTarget, QueryIngestion, RunningCommand};
 use tidewater_store::{Database, Snapshot};
 
 use super::Request;
@@ -83,14 +83,13 @@ pub(crate) fn changes(command: &Command) -> Vec<Change> {
             RunningCommand::DropWorkloadGroup { group } => {
                 vec![Change::new("DROP-WORKLOAD-GROUP", Other, &group.text, "")]
             }
-            RunningCommand::CapacityPolicy(_) if running.is_write() => {
-                vec![Change::of("ALTER-CLUSTER-POLICY", Other, "CapacityPolicy")]
-            }
-            RunningCommand::ClassificationPolicy(..) if running.is_write() => {
-                vec![Change::of("ALTER-CLUSTER-POLICY", Other, "ClusterRequestClassificationPolicy")]
-            }
             _ => Vec::new(),
         },
+        Command::Policy(policy) if policy.is_write() => {
+            let is_cluster = matches!(policy.target, PolicyTarget::Cluster);
+            let event = if is_cluster { "ALTER-CLUSTER-POLICY" } else { "ALTER-POLICY" };
+            vec![Change::of(event, Other, policy.kind.policy_name())]
+        }
         _ => Vec::new(),
     }
 }

@@ -28,11 +28,12 @@ mod schema;
 mod scripts;
 mod stored_results;
 mod tables;
+mod workloads;
 
 use std::sync::Arc;
 
 use datafusion::datasource::MemTable;
-use tidewater_kql::command::{Command, EntityCommand, Inner};
+use tidewater_kql::command::{Command, EntityCommand, Inner, PolicyKind};
 use tidewater_kql::parser::parse_command;
 use tidewater_plan::TableHandle;
 use tidewater_store::{Database, Snapshot, Table};
@@ -41,9 +42,10 @@ use crate::answer::{CommandAnswer, ResultTable};
 use crate::context::Context;
 use crate::error::{Error, Fault, Result};
 use crate::journal::{Mark, Sort};
-use crate::limits::Permit;
 use crate::service::Service;
 use crate::view::View;
+use crate::workload::capacity::Resource;
+use crate::workload::gate::Asked;
 
 /// A command on its way: who asks, and the catalog as it was when they asked.
 pub(crate) struct Request<'a> {
@@ -97,13 +99,13 @@ impl Request<'_> {
 
 impl Service {
     /// Runs a management command.
-    pub async fn command(&self, context: Context, text: &str) -> Result<CommandAnswer> {
+    pub async fn command(&self, mut context: Context, text: &str) -> Result<CommandAnswer> {
         let parsed = parse_command(text);
         if !parsed.diagnostics.is_empty() {
             return Err(Error::of_diagnostics(text, parsed.diagnostics));
         }
         let mark = self.inner().journal.begin(Sort::Command(kind(&parsed.tree)), &context, text);
-        let outcome = self.run_command(&context, text, parsed.tree, &mark).await;
+        let outcome = self.run_command(&mut context, text, parsed.tree, &mark).await;
         outcome.map_err(|error| {
             let error = mark.explain(error);
             mark.fail(&error);
@@ -113,13 +115,23 @@ impl Service {
 
     async fn run_command(
         &self,
-        context: &Context,
+        context: &mut Context,
         text: &str,
         command: Command,
         mark: &Arc<Mark>,
     ) -> Result<CommandAnswer> {
-        let permit = self.admit(context, text).await?;
-        self.execute(context, text, command, mark, Some(permit)).await
+        if self.is_stopping() {
+            return Err(Error::new(Fault::Stopping, "the server is stopping"));
+        }
+        if !is_relief(&command) {
+            let (kind, asked) = (kind(&command), Asked::Command(kind(&command)));
+            mark.keep(self.admit(context, text, asked, Some(mark)).await?);
+            if let Some(resource) = Resource::of_command(kind) {
+                let inner = self.inner();
+                mark.keep(inner.consumed.take(resource, &inner.workloads.get().capacity, asked)?);
+            }
+        }
+        self.execute(context, text, command, mark).await
     }
 
     /// Runs a command of another one, which has been let in: under the same rules, with an entry of its own in the journal.
@@ -129,7 +141,7 @@ impl Service {
             return Err(Error::of_diagnostics(text, parsed.diagnostics));
         }
         let mark = self.inner().journal.begin(Sort::Command(kind(&parsed.tree)), context, text);
-        let outcome = self.execute(context, text, parsed.tree, &mark, None).await;
+        let outcome = self.execute(context, text, parsed.tree, &mark).await;
         outcome.inspect_err(|error| mark.fail(error))
     }
 
@@ -140,7 +152,6 @@ impl Service {
         text: &str,
         command: Command,
         mark: &Arc<Mark>,
-        permit: Option<Permit>,
     ) -> Result<CommandAnswer> {
         if context.readonly && is_write(&command) {
             return Err(Error::read_only("the command"));
@@ -157,7 +168,7 @@ impl Service {
                 let table = run(&request, *command).await?;
                 let view = view_of(&request, table, PIPED_TABLE).await?;
                 let text = piped_text(text, pipeline_span.start as usize);
-                let answer = self.run_planned(context, &text, &view, mark, permit).await?;
+                let answer = self.run_planned(context, &text, &view, mark, None).await?;
                 Ok(CommandAnswer::Query(answer))
             }
             Command::WithQuery { command, query_span, query: _ } => {
@@ -167,7 +178,7 @@ impl Service {
                 let table = run(&request, *command).await?;
                 let view = view_of(&request, table, RESULTS_TABLE).await?;
                 let text = only(text, query_span);
-                let answer = self.run_planned(context, &text, &view, mark, permit).await?;
+                let answer = self.run_planned(context, &text, &view, mark, None).await?;
                 Ok(CommandAnswer::Query(answer))
             }
             command => {
@@ -305,6 +316,24 @@ fn kind(command: &Command) -> &'static str {
         Command::ShowExtents { .. } => "ExtentsShow",
         Command::Management(command) => command.journal_name(),
         _ => "Show",
+    }
+}
+
+/// Whether a command looks at what runs, ends it or gives it more room. These are let in always: a server that has no room
+/// left can be helped.
+fn is_relief(command: &Command) -> bool {
+    match command {
+        Command::Piped { command, .. } | Command::WithQuery { command, .. } => is_relief(command),
+        Command::ShowQueries { .. }
+        | Command::ShowCommands
+        | Command::ShowOperations { .. }
+        | Command::CancelQuery { .. }
+        | Command::CancelOperation { .. }
+        | Command::Running(_) => true,
+        Command::Policy(policy) => {
+            matches!(policy.kind, PolicyKind::Capacity | PolicyKind::RequestClassification)
+        }
+        _ => false,
     }
 }
 

@@ -40,10 +40,10 @@ enum Owner {
 
 /// Runs a command about a policy.
 pub async fn run(request: &Request<'_>, command: PolicyCommand) -> Result<ResultTable> {
-    if matches!(
-        command.kind,
-        PolicyKind::Capacity | PolicyKind::RequestClassification | PolicyKind::QueryWeakConsistency
-    ) {
+    if matches!(command.kind, PolicyKind::Capacity | PolicyKind::RequestClassification) {
+        return super::workloads::policy(request, command).await;
+    }
+    if command.kind == PolicyKind::QueryWeakConsistency {
         return Err(Error::not_served(format!("the policy '{}'", command.kind.word())));
     }
     let owners = owners(request, &command.target)?;

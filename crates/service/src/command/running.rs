@@ -2,9 +2,9 @@
 
 use tidewater_kql::command::RunningCommand;
 
-use super::{Request, journals};
+use super::{Request, journals, workloads};
 use crate::answer::ResultTable;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Runs one of them.
 pub async fn run(request: &Request<'_>, command: RunningCommand) -> Result<ResultTable> {
@@ -17,6 +17,15 @@ pub async fn run(request: &Request<'_>, command: RunningCommand) -> Result<Resul
         }
         RunningCommand::ShowStreamingIngestionFailures => journals::streaming_failures(request).await,
         RunningCommand::ShowDataOperations => journals::data_operations(request).await,
-        other => Err(Error::not_served(format!("the command '{}'", other.journal_name()))),
+        RunningCommand::ShowWorkloadGroups { group } => {
+            workloads::show(request, group.as_ref().map(|group| group.text.as_str()))
+        }
+        RunningCommand::PutWorkloadGroup { group, merge, text } => {
+            workloads::put(request, &group.text, merge, &text).await
+        }
+        RunningCommand::DropWorkloadGroup { group } => workloads::drop(request, &group.text).await,
+        RunningCommand::ShowCapacity { resource, of_group } => {
+            workloads::capacity(request, resource.as_deref(), of_group)
+        }
     }
 }

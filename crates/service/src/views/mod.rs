@@ -20,6 +20,8 @@ use crate::policies;
 use crate::service::Service;
 use crate::stored::{self, StoredQueryResult, StoredView};
 use crate::view::View;
+use crate::workload;
+use crate::workload::capacity::Resource;
 
 /// Internal tables are named so in the texts of views: no user's table can have the name.
 pub(crate) const INTERNAL: &str = "$internal:";
@@ -177,6 +179,9 @@ impl Service {
         let mut context = Context::new(database.name());
         context.deadline = context.started + MAX_TIMEOUT;
         context.cancel = self.stop_token().child_token();
+        context.group = self.inner().workloads.get().known(workload::VIEWS);
+        context.usage.set_workload_group(workload::VIEWS);
+        let _counted = self.inner().consumed.begin(Resource::MaterializedView);
         let catalog = View::new(self, Arc::clone(&snapshot), database.name())?;
         let plan = &old.plan;
         let delta = format!("{} {} | {}", head(&old, old.cursor), plan.prefix, plan.partial);

@@ -29,7 +29,8 @@ fn cancellation_and_deadline_do_not_wait_for_the_end_of_planning() {
         assert_eq!(error.code(), "QueryCancelled");
 
         let deadline = Instant::now() + Duration::from_millis(20);
-        let context = Context { deadline, ..Context::new("NetDefaultDB") };
+        let mut context = Context::new("NetDefaultDB");
+        context.deadline = deadline;
         let error = service.query(context, &query).await.err().unwrap();
         assert_eq!(error.code(), "Timeout");
     });
