@@ -13,6 +13,7 @@ use datafusion::execution::{SessionStateDefaults, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::optimizer::Optimizer;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
@@ -35,6 +36,10 @@ pub struct SessionOptions {
     pub sql: bool,
     /// Rows in a batch.
     pub batch_rows: usize,
+    /// Rules over execution plans that know how tables are stored; they come before rows are distributed over threads.
+    pub storage_rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
+    /// Rules of the storage that come after all others.
+    pub last_rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
     /// KQL runs as it is lowered, without any rewriting that could be left out: tells whether an answer owes to a rule.
     pub unoptimized: bool,
 }
@@ -47,6 +52,8 @@ impl Default for SessionOptions {
             runtime: Arc::new(RuntimeEnv::default()),
             sql: false,
             batch_rows: BATCH_ROWS,
+            storage_rules: Vec::new(),
+            last_rules: Vec::new(),
             unoptimized: false,
         }
     }
@@ -69,7 +76,8 @@ pub fn new_state(options: &SessionOptions) -> SessionState {
     };
     let rules: Vec<_> = Optimizer::new().rules.into_iter().map(guarded).collect();
     if options.sql {
-        return builder.with_default_features().with_optimizer_rules(rules).build();
+        let builder = builder.with_default_features().with_physical_optimizer_rules(execution_rules(options));
+        return builder.with_optimizer_rules(rules).build();
     }
     let builder = builder.with_file_formats(SessionStateDefaults::default_file_formats());
     if options.unoptimized {
@@ -78,8 +86,20 @@ pub fn new_state(options: &SessionOptions) -> SessionState {
         return builder.with_optimizer_rules(Vec::new()).with_physical_optimizer_rules(rules).build();
     }
     let rules = rules.into_iter().filter(|rule| KQL_RULES.contains(&rule.name())).collect();
-    builder.with_optimizer_rules(rules).build()
+    builder.with_optimizer_rules(rules).with_physical_optimizer_rules(execution_rules(options)).build()
 }
+
+/// The engine's rules over execution plans, with those of the storage.
+fn execution_rules(options: &SessionOptions) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let place = rules.iter().position(|rule| rule.name() == DISTRIBUTION_RULE).unwrap_or(rules.len());
+    rules.splice(place..place, options.storage_rules.iter().cloned());
+    rules.extend(options.last_rules.iter().cloned());
+    rules
+}
+
+/// The rule that puts sorts and exchanges into a plan where its operators need them.
+const DISTRIBUTION_RULE: &str = "EnsureRequirements";
 
 /// The rules over execution plans without which these would not run, or not be right.
 const NEEDED_RULES: &[&str] =

@@ -9,7 +9,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use tidewater_plan::session::{BATCH_ROWS, SessionOptions, new_session};
-use tidewater_store::{CreateMode, Store, StoreOptions};
+use tidewater_store::{CreateMode, KeepOrder, Store, StoreOptions, TimeOrder};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{DEFAULT_DATABASE, now_ticks};
@@ -113,6 +113,8 @@ impl Service {
                 runtime: Arc::clone(&runtime_env),
                 sql,
                 batch_rows,
+                storage_rules: vec![Arc::new(TimeOrder)],
+                last_rules: vec![Arc::new(KeepOrder)],
                 unoptimized: options.unoptimized,
             })
         };

@@ -35,6 +35,7 @@ pub use error::{Entity, Error, ErrorKind, Result};
 pub use extent::StagedExtent;
 pub use extent::ledger::{ScanLedger, ScanTotals};
 pub use extent::merge::{MergeReport, MergeRules};
+pub use extent::order::{KeepOrder, TimeOrder};
 pub use extent::rehome::ColumnSize;
 pub use extent::scan::HIDDEN_COLUMNS;
 pub use extent::stats::{Bound, ColumnStats};

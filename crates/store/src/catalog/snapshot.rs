@@ -10,6 +10,7 @@ use tidewater_kql::TableSchema;
 
 use crate::catalog::{Change, ColumnRow, DatabaseRow, ExtentRow, FunctionRow, PropertyKey, PropertyOwner, TableRow};
 use crate::error::{Error, Result};
+use crate::extent::order::{Order, Sorted};
 use crate::extent::stats::ColumnStats;
 use crate::files::{DataFile, Layout, Reaper, TableDirectory};
 use crate::id::{DatabaseId, ExtentId, TableId};
@@ -339,11 +340,13 @@ pub struct Extent {
     file: Arc<DataFile>,
     /// Engine statistics for the shape they were last asked for.
     statistics: Mutex<Option<(Arc<Shape>, Arc<Statistics>)>>,
+    /// Its row groups in order of time.
+    order: Order,
 }
 
 impl Extent {
     pub(crate) fn new(row: ExtentRow, file: Arc<DataFile>) -> Self {
-        Self { row, file, statistics: Mutex::new(None) }
+        Self { row, file, statistics: Mutex::new(None), order: Order::new() }
     }
 
     /// Stable identity.
@@ -399,6 +402,11 @@ impl Extent {
     /// The data file.
     pub fn file(&self) -> &Arc<DataFile> {
         &self.file
+    }
+
+    /// Its row groups in order of time, looked up once.
+    pub(crate) fn order(&self, read: impl FnOnce() -> Option<Arc<Sorted>>) -> Option<Arc<Sorted>> {
+        self.order.get_or_init(read).clone()
     }
 
     /// Engine statistics, made once per shape.

@@ -4,6 +4,7 @@ pub(crate) mod adapter;
 pub(crate) mod expression;
 pub(crate) mod ledger;
 pub(crate) mod merge;
+pub(crate) mod order;
 pub(crate) mod prune;
 pub(crate) mod rehome;
 pub(crate) mod rest;

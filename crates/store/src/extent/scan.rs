@@ -31,6 +31,7 @@ use crate::catalog::snapshot::{Extent, ExtentList, Shape, Table};
 use crate::catalog::{ROW_CURSOR, ROW_TIME};
 use crate::extent::adapter::ExtentAdapterFactory;
 use crate::extent::ledger::{CountingReaders, Mark, ScanLedger};
+use crate::extent::order::Origin;
 use crate::extent::prune::{self, ExtentStatistics};
 use crate::files::DataFile;
 
@@ -123,7 +124,7 @@ impl ExtentTable {
         Ok(extents.iter().zip(keep).filter(|(_, keep)| *keep).map(|(extent, _)| Arc::clone(extent)).collect())
     }
 
-    fn file(&self, extent: &Extent) -> Result<PartitionedFile> {
+    fn file(&self, extent: &Arc<Extent>) -> Result<PartitionedFile> {
         let location = object_store::path::Path::from_absolute_path(extent.file().path())
             .map_err(|error| DataFusionError::External(Box::new(error)))?;
         let meta = ObjectMeta {
@@ -142,6 +143,7 @@ impl ExtentTable {
         }
         Ok(PartitionedFile::new_from_meta(meta)
             .with_statistics(prune::extent_statistics(extent, &self.shape))
+            .with_extension(Origin { extent: Arc::clone(extent), shape: Arc::clone(&self.shape) })
             .with_extension(held)
             .with_extension(mark))
     }

@@ -10,4 +10,5 @@ mod faults;
 mod files;
 mod jobs;
 mod merge;
+mod order;
 mod scan;
