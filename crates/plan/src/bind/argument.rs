@@ -133,18 +133,10 @@ impl Binder<'_> {
             args.iter().zip(params).filter(|((arg, _), param)| fit_of(param, arg).is_none()).count()
         };
         let nearest = counted.iter().min_by_key(|(_, params)| misfits(params));
-        // Some functions are refused as a whole, but for an argument of which all their forms ask the same.
-        let asks_the_same = |place: usize, param: &Param| {
-            counted.len() > 1
-                && counted
-                    .iter()
-                    .all(|(_, params)| params.get(place).is_some_and(|other| other.accepts == param.accepts))
-        };
-        let is_refused_whole = is_refused_whole(name);
-        if let Some((_, params)) = nearest {
+        if let (Some((_, params)), false) = (nearest, is_refused_whole(name)) {
             let mut named = false;
-            for (place, ((arg, arg_span), param)) in args.iter().zip(params).enumerate() {
-                if fit_of(param, arg).is_none() && (!is_refused_whole || asks_the_same(place, param)) {
+            for ((arg, arg_span), param) in args.iter().zip(params) {
+                if fit_of(param, arg).is_none() {
                     let message = format!(
                         "{name}(): argument '{}' must be {}, but this is {}",
                         param.name,
