@@ -42,4 +42,6 @@ def test_the_javascript_sdk_works_over_http(modules, server, tmp_path):
 
 
 def test_the_javascript_sdk_signs_in_over_tls(modules, secured, tmp_path):  # noqa: F811
-    run(modules, tmp_path, secured.url, TIDEWATER_SECRET=secured.secrets["ci"], NODE_EXTRA_CA_CERTS=secured.ca)
+    # For an application's key this SDK does not look at the login endpoint that the server names.
+    run(modules, tmp_path, secured.url, TIDEWATER_SECRET=secured.secrets["ci"], NODE_EXTRA_CA_CERTS=secured.ca,
+        AZURE_AUTHORITY_HOST=secured.url)

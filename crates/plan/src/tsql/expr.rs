@@ -267,9 +267,13 @@ impl Translator<'_> {
             Expr::Case { operand, conditions, else_result, .. } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref(), names)
             }
-            Expr::Cast { kind, expr: inner, data_type, format: None, array: false }
-                if matches!(kind, CastKind::Cast | CastKind::TryCast) =>
-            {
+            Expr::Cast {
+                kind: CastKind::Cast | CastKind::TryCast,
+                expr: inner,
+                data_type,
+                format: None,
+                array: false,
+            } => {
                 let value = self.expr(inner, names)?;
                 self.converted(value, data_type, None)
             }
