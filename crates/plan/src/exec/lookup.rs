@@ -449,7 +449,7 @@ impl Built {
                     (Groups::Many { .. }, None) => return internal_err!("a lookup has no keys"),
                 };
                 index.add(&keys[plan.equal..], at, (rows + at) as u32);
-                if at % ROWS_PER_LOOK == 0 && last.elapsed() > MAX_BUSY {
+                if at.is_multiple_of(ROWS_PER_LOOK) && last.elapsed() > MAX_BUSY {
                     tokio::task::yield_now().await;
                     last = Instant::now();
                 }
@@ -567,7 +567,7 @@ impl Probed {
             if self.next == total {
                 break;
             }
-            if self.next % ROWS_PER_LOOK == 0 && self.next > 0 && started.elapsed() > MAX_BUSY && !rows.is_empty() {
+            if self.next.is_multiple_of(ROWS_PER_LOOK) && self.next > 0 && started.elapsed() > MAX_BUSY && !rows.is_empty() {
                 break;
             }
             let index = match (&built.groups, &self.distinct) {
