@@ -11,10 +11,10 @@ use crate::answer::QueryAnswer;
 use crate::context::{Context, DEFAULT_QUERY_TIMEOUT};
 use crate::error::{Error, Result};
 use crate::journal::Mark;
-use crate::limits::Permit;
 use crate::service::Service;
 use crate::table::TableBuilder;
 use crate::view::View;
+use crate::workload::gate::Permit;
 
 /// Functions, views and subqueries of one statement whose schemas must be found out first.
 const MAX_SCHEMAS: usize = 64;

@@ -82,8 +82,11 @@ pub enum LogFilter {
     Activity(Uuid),
 }
 
+/// Makes a record on the writer's thread.
+type MakeRecord = Box<dyn FnOnce() -> LogRecord + Send>;
+
 enum Message {
-    Put(usize, Box<dyn FnOnce() -> LogRecord + Send>),
+    Put(usize, MakeRecord),
     Amend { stream: &'static str, from: String, to: String, patch: String },
     Read { stream: &'static str, filter: LogFilter, reply: Reply<Vec<LogRecord>> },
     Flush(Reply<()>),
@@ -222,7 +225,7 @@ impl Writer {
             Ok(connection) => self.connection = Some(connection),
             Err(error) => tracing::error!(%error, "the journal cannot be opened; what runs is not written down"),
         }
-        let mut batch: Vec<(usize, Box<dyn FnOnce() -> LogRecord + Send>)> = Vec::new();
+        let mut batch: Vec<(usize, MakeRecord)> = Vec::new();
         loop {
             let Ok(first) = receiver.recv() else { break };
             let mut next = Some(first);
@@ -282,7 +285,7 @@ impl Writer {
         self.connection.as_ref().ok_or(Error::Stopped)
     }
 
-    fn write(&mut self, batch: &mut Vec<(usize, Box<dyn FnOnce() -> LogRecord + Send>)>) {
+    fn write(&mut self, batch: &mut Vec<(usize, MakeRecord)>) {
         if batch.is_empty() {
             return;
         }

@@ -567,7 +567,11 @@ impl Probed {
             if self.next == total {
                 break;
             }
-            if self.next.is_multiple_of(ROWS_PER_LOOK) && self.next > 0 && started.elapsed() > MAX_BUSY && !rows.is_empty() {
+            if self.next.is_multiple_of(ROWS_PER_LOOK)
+                && self.next > 0
+                && started.elapsed() > MAX_BUSY
+                && !rows.is_empty()
+            {
                 break;
             }
             let index = match (&built.groups, &self.distinct) {

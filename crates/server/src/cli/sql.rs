@@ -6,6 +6,8 @@ use clap::{Subcommand, ValueEnum};
 use futures::StreamExt;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Map, Value, json};
+use tidewater_kql::value::datetime;
+use tidewater_service::context::now_ticks;
 
 use super::Target;
 use super::client::{address, client, unreachable};
@@ -373,7 +375,7 @@ impl Api<'_> {
         const PATH: &str = "/schedules";
         match command {
             Schedule::Create { cron, sql, start, end, time_zone, db } => {
-                let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+                let now = datetime::to_text(now_ticks());
                 let mut times = json!({"schedule": cron, "startDate": start.clone().unwrap_or(now)});
                 for (name, value) in [("endDate", end), ("timeZone", time_zone)] {
                     if let Some(value) = value {

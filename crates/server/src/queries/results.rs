@@ -87,7 +87,7 @@ pub(super) async fn get(
 /// The rows, or why there are none.
 pub(super) fn kept(rows: JobRows, id: &str) -> Result<ResultRows, Problem> {
     match rows {
-        JobRows::Kept(rows) => Ok(rows),
+        JobRows::Kept(rows) => Ok(*rows),
         JobRows::Unknown => Err(unknown(id)),
         JobRows::None(state) => {
             let message = format!("the query '{id}' is {}; only one in SUCCESS has rows", state.name());

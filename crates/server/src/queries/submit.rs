@@ -101,17 +101,18 @@ async fn dry_run(app: &App, caller: &Caller, submission: &Submission) -> Answer 
     let dry = app.service().dry_run(&caller.tenant, submission).await?;
     let columns: Vec<Value> =
         dry.columns.iter().map(|(name, ty)| json!({"name": name, "type": sql_type(ty)})).collect();
-    let tables = dry.reads.iter().map(|(database, name, size)| {
-        let mut table = json!({"database": database, "name": name});
-        if let Some((rows, bytes)) = size {
-            table["rows"] = (*rows).into();
-            table["bytes"] = (*bytes).into();
+    let tables = dry.reads.iter().map(|read| {
+        let mut table = json!({"database": read.database, "name": read.name});
+        if let Some((rows, bytes)) = read.size {
+            table["rows"] = rows.into();
+            table["bytes"] = bytes.into();
         }
         table
     });
     let tables: Vec<Value> = tables.collect();
-    let sum =
-        |value: fn(&(u64, u64)) -> u64| -> u64 { dry.reads.iter().filter_map(|read| read.2.as_ref()).map(value).sum() };
+    let sum = |value: fn(&(u64, u64)) -> u64| -> u64 {
+        dry.reads.iter().filter_map(|read| read.size.as_ref()).map(value).sum()
+    };
     let body = json!({
         "dryRun": true,
         "effectiveSQL": dry.sql,

@@ -216,7 +216,7 @@ async fn put(request: &Request<'_>, name: &str, model: String) -> Result<ResultT
         }
     }
     let old = stored::find::<StoredGraph>(&request.snapshot, database, name);
-    let mut new = old.clone().unwrap_or(StoredGraph::default());
+    let mut new = old.clone().unwrap_or_default();
     new.versions.push(GraphModelVersion { id: Uuid::new_v4(), created: request.context.now_ticks, model });
     while new.versions.len() > MAX_VERSIONS {
         let used = |version: &GraphModelVersion| new.snapshots.iter().any(|snapshot| snapshot.version == version.id);

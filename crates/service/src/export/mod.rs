@@ -200,7 +200,7 @@ struct Open {
 
 enum Sink {
     Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
     Parquet(Box<ArrowWriter<File>>),
 }
 
@@ -295,7 +295,7 @@ impl Files {
             _ if packed => {
                 let mut sink = GzEncoder::new(BufWriter::new(file), flate2::Compression::default());
                 sink.write_all(&head).map_err(io)?;
-                Sink::Gzip(sink)
+                Sink::Gzip(Box::new(sink))
             }
             _ => {
                 let mut sink = BufWriter::new(file);

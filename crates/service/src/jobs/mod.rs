@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use list::{Filter, ListRequest, Listed, Page};
 pub use results::{JobRows, KeptRows};
 pub use schedules::{NewSchedule, Run, Schedule, ScheduleChange, ScheduleState};
-pub use submit::{DryRun, Idempotency, Source, Submission, Submitted, Target};
+pub use submit::{DryRun, Idempotency, Source, Submission, Submitted, TableRead, Target};
 pub use templates::{Template, TemplateText};
 pub use tidewater_store::ResultRows;
 pub use times::{CatchUp, Times};

@@ -35,7 +35,7 @@ pub enum JobRows {
     /// They were kept for their time.
     Expired,
     /// They are here.
-    Kept(ResultRows),
+    Kept(Box<ResultRows>),
 }
 
 /// Ends the names of result files: `{until}-{job}.parquet`.
@@ -69,7 +69,7 @@ impl Service {
                 let results = self.store().results().clone();
                 let read = tokio::task::spawn_blocking(move || results.read_rows(&kept.name)).await;
                 match read.map_err(|_| Error::internal("reading a result panicked"))? {
-                    Ok(rows) => Ok(JobRows::Kept(rows)),
+                    Ok(rows) => Ok(JobRows::Kept(Box::new(rows))),
                     // The sweep was faster.
                     Err(error) if error.kind() == tidewater_store::ErrorKind::NotFound => Ok(JobRows::Expired),
                     Err(error) => Err(error.into()),

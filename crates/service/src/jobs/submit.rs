@@ -78,10 +78,21 @@ pub struct DryRun {
     pub sql: String,
     /// Names and types of the columns, if it returns or writes rows.
     pub columns: Vec<(String, arrow::datatypes::DataType)>,
-    /// The tables it reads, as database and name, with rows and bytes at rest where these are known.
-    pub reads: Vec<(String, String, Option<(u64, u64)>)>,
+    /// The tables it reads.
+    pub reads: Vec<TableRead>,
     /// The engine's plan as text, if there is one.
     pub plan: Option<String>,
+}
+
+/// A table that a statement reads.
+#[derive(Clone, Debug)]
+pub struct TableRead {
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub name: String,
+    /// Rows and bytes at rest, where these are known.
+    pub size: Option<(u64, u64)>,
 }
 
 /// A statement ready to run.
@@ -171,7 +182,7 @@ impl Service {
         let sized = |(database, name): (String, String)| {
             let table = snapshot.table(&database, &name);
             let size = table.map(|table| (table.row_count(), table.byte_size()));
-            (database, name, size)
+            TableRead { database, name, size }
         };
         dry.reads = rows.reads.into_iter().map(sized).collect();
         let optimized = self.sql_session().state().optimize(&rows.plan).map_err(Error::from)?;

@@ -124,8 +124,10 @@ async fn rows_of_results_are_read_in_windows_and_kept_within_limits() {
     assert!(rows(5000, 1).is_empty() && rows(u64::MAX, u64::MAX).is_empty());
     let small = ResultLimits { one_bytes: 100, ..limits };
     let mut task = results.create_rows("b.parquet", batch.schema(), small).unwrap();
-    let written = task.write(batch.clone()).await;
-    let refused = if written.is_ok() { task.finish().await.unwrap_err() } else { written.unwrap_err() };
+    let refused = match task.write(batch.clone()).await {
+        Ok(()) => task.finish().await.unwrap_err(),
+        Err(refused) => refused,
+    };
     assert_eq!(refused.kind(), tidewater_store::ErrorKind::Limit, "{refused}");
     // What was refused or given up leaves nothing, and a restart counts what is there.
     let mut task = results.create_rows("c.parquet", batch.schema(), limits).unwrap();
