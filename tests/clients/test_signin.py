@@ -25,7 +25,7 @@ def secured(request, tmp_path_factory):
         assert answer.returncode == 0, answer.stderr
         return answer.stdout.strip()
 
-    secrets = {"ci": account("add", "ci", "--name", "Build robot"), "ann": account("add", "ann", "--kind", "user")}
+    secrets = {"ci": account("add", "ci", "--name", "Build robot", "--role", "admin"), "ann": account("add", "ann", "--kind", "user", "--role", "viewer")}
     assert "Build robot" in account("list")
     settings = ["sign_in=required", f"accounts_file={accounts}", "local_issuer=true", "tls_self_signed=true"]
     server = Server(binary, directory / "data", *[part for setting in settings for part in ("--set", setting)])

@@ -10,6 +10,7 @@ pub use crate::entity_command::*;
 pub use crate::management_command::*;
 pub use crate::policy_command::*;
 pub use crate::running_command::*;
+pub use crate::security_command::*;
 
 /// A management command.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,8 +118,8 @@ pub enum Command {
     Running(Box<RunningCommand>),
     /// Mappings, extents, records, columns, databases, scripts, plugins, exports.
     Management(Box<ManagementCommand>),
-    /// `.show principal roles`.
-    ShowPrincipalRoles,
+    /// Principals and their roles.
+    Security(Box<SecurityCommand>),
 
     /// A command with a query over its rows: `.show tables | where ...`.
     Piped { command: Box<Command>, pipeline_span: Span, operators: Vec<Operator> },

@@ -14,6 +14,7 @@ pub mod parser;
 pub mod policy_command;
 pub mod printer;
 pub mod running_command;
+pub mod security_command;
 pub mod span;
 pub mod stack;
 pub mod types;

@@ -35,6 +35,24 @@ pub use external_call::{ExternalCall, HttpCall, InferMode, InferSchema};
 pub use graph_model::{GraphLabel, GraphModel, GraphRows, GraphStep, GraphStepKind, GraphVersion};
 pub use lower::driver::plan_query;
 
+/// What the functions of principals answer.
+#[derive(Clone, Default)]
+pub struct PrincipalFacts {
+    /// `current_principal_details()`: a JSON text; empty when nothing is known.
+    pub details: String,
+    /// Whether the principal is, or belongs to, the principal that a text names.
+    pub is_member_of: Option<MemberTest>,
+}
+
+/// See [`PrincipalFacts`].
+pub type MemberTest = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+impl std::fmt::Debug for PrincipalFacts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PrincipalFacts({})", self.details)
+    }
+}
+
 /// What a request brings along beside its text.
 #[derive(Clone, Debug, Default)]
 pub struct PlanContext {
@@ -48,6 +66,8 @@ pub struct PlanContext {
     pub seed: u64,
     /// `current_principal()`.
     pub current_principal: String,
+    /// What else is known of the principal.
+    pub principal: PrincipalFacts,
     /// The caller's id of the request.
     pub client_request_id: String,
 }

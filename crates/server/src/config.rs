@@ -32,6 +32,8 @@ pub struct Config {
     pub token_clock_tolerance_seconds: u64,
     /// File of the accounts of this server.
     pub accounts_file: Option<PathBuf>,
+    /// Principals that administer the server.
+    pub administrators: Vec<String>,
     /// Whether the built-in issuer gives tokens to the accounts.
     pub local_issuer: bool,
     /// Certificate chain for TLS.
@@ -165,6 +167,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("token_clock_tolerance_seconds", "60", "seconds that the clocks of an issuer and this server may differ"),
     setting("accounts_file", "", "file of this server's own accounts, kept by 'tidewater account'"),
+    setting(
+        "administrators",
+        "",
+        "principals that may do everything once callers sign in, separated by ','; 'aaduser=UPN', 'aadapp=ID;TENANT', \
+         'aadgroup=NAME;TENANT', 'anonymous'",
+    ),
     setting("local_issuer", "false", "give tokens to the accounts over OAuth 2 (client credentials, device code)"),
     setting("tls_certificate", "", "PEM file with the certificate chain; read again when it changes"),
     setting("tls_key", "", "PEM file with the certificate's private key"),
@@ -349,6 +357,7 @@ impl Config {
             token_audiences: reader.list("token_audiences"),
             token_clock_tolerance_seconds: reader.number("token_clock_tolerance_seconds")?,
             accounts_file: reader.path("accounts_file"),
+            administrators: reader.list("administrators"),
             local_issuer: reader.flag("local_issuer")?,
             tls_certificate: reader.path("tls_certificate"),
             tls_key: reader.path("tls_key"),

@@ -1,7 +1,9 @@
 //! Who sends a request, as sign-in found out.
 
+use serde::{Deserialize, Serialize};
+
 /// What a principal is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PrincipalKind {
     /// Nobody signed in.
     Anonymous,
@@ -11,8 +13,22 @@ pub enum PrincipalKind {
     Application,
 }
 
+/// A role on the whole server that an account has by itself, beside those that commands grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ServerRole {
+    /// AllDatabasesAdmin.
+    Admin,
+    /// AllDatabasesViewer.
+    Viewer,
+    /// AllDatabasesMonitor.
+    Monitor,
+}
+
+/// Who vouches for the accounts of this server.
+pub const ACCOUNT_AUTHORITY: &str = "account";
+
 /// A signed-in principal. Source: referencing-security-principals page.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// What it is.
     pub kind: PrincipalKind,
@@ -28,6 +44,8 @@ pub struct Identity {
     pub groups: Vec<String>,
     /// Who vouches: the token's issuer, or `account` for a key of this server.
     pub authority: String,
+    /// Roles of an account of this server.
+    pub roles: Vec<ServerRole>,
 }
 
 impl Identity {
@@ -41,7 +59,29 @@ impl Identity {
             upn: String::new(),
             groups: Vec::new(),
             authority: String::new(),
+            roles: Vec::new(),
         }
+    }
+
+    /// The server itself, for its own work.
+    pub fn server() -> Identity {
+        Identity {
+            kind: PrincipalKind::Application,
+            id: "tidewater".to_string(),
+            authority: ACCOUNT_AUTHORITY.to_string(),
+            roles: vec![ServerRole::Admin],
+            ..Identity::anonymous()
+        }
+    }
+
+    /// Whether somebody has signed in.
+    pub fn is_signed_in(&self) -> bool {
+        self.kind != PrincipalKind::Anonymous
+    }
+
+    /// Whether this server itself vouches.
+    pub fn is_account(&self) -> bool {
+        self.authority == ACCOUNT_AUTHORITY
     }
 
     /// Kusto's fully qualified name: `aaduser=ID;TENANT`, `aadapp=ID;TENANT`, or `anonymous`.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
+use tidewater_kql::diagnostic::UNRESOLVED;
 use tidewater_plan::session::execution_plan;
-use tidewater_plan::{PlannedQuery, plan_query};
+use tidewater_plan::{PlanError, PlannedQuery, plan_query};
 use tokio::task::JoinHandle;
 
 use crate::context::Context;
@@ -39,12 +40,17 @@ impl Service {
         keep: impl Send + 'static,
     ) -> Result<PlannedQuery> {
         let plan_context = plan_context(context)?;
-        let (owned, view, session) = (text.to_string(), view.clone(), self.session().clone());
+        let (owned, seen, session) = (text.to_string(), view.clone(), self.session().clone());
         let planned = self.aside(context, async move {
             let _keep = keep;
-            plan_query(&owned, &view, &plan_context, &session).await
+            plan_query(&owned, &seen, &plan_context, &session).await
         });
-        planned.await?.map_err(|error| of_plan(error, text))
+        planned.await?.map_err(|error| {
+            // What exists and may not be read does not resolve; that it is forbidden says more.
+            let is_unresolved = matches!(&error, PlanError::Diagnostics { diagnostics, .. }
+                if diagnostics.iter().any(|diagnostic| diagnostic.code == UNRESOLVED));
+            view.denial().filter(|_| is_unresolved).unwrap_or_else(|| of_plan(error, text))
+        })
     }
 
     /// The execution plan of a planned result.

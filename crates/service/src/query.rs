@@ -45,8 +45,7 @@ impl Service {
     async fn query_marked(&self, context: &mut Context, text: &str, mark: &Arc<Mark>) -> Result<QueryAnswer> {
         let permit = self.admit(context, text, Asked::Query, Some(mark)).await?;
         let context = &*context;
-        let snapshot = self.inner().store.snapshot();
-        let view = View::new(self, snapshot, &context.database)?;
+        let view = self.readable(context)?;
         if crate::tsql::is_asked(context, text) {
             return self.run_tsql(context, text, &view, mark, permit).await;
         }
@@ -58,14 +57,24 @@ impl Service {
         let mut context = context.clone();
         let permit = self.admit(&mut context, text, Asked::Query, None).await?;
         let context = &context;
-        let snapshot = self.inner().store.snapshot();
-        let view = View::new(self, snapshot, &context.database)?;
+        let view = self.readable(context)?;
         let planned = self.plan(context, text, &view, permit).await?;
         let mut plans = Vec::with_capacity(planned.results.len());
         for result in planned.results {
             plans.push(explain::text(&self.physical(context, self.session(), &result.plan).await?));
         }
         Ok(plans)
+    }
+
+    /// The request's view of the catalog as it is now.
+    ///
+    /// *Errors*: there is no such database; its caller may not read it.
+    pub(crate) fn readable(&self, context: &Context) -> Result<View> {
+        let snapshot = self.inner().store.snapshot();
+        let view = View::new(self, context, Arc::clone(&snapshot), &context.database)?;
+        let database = snapshot.database(&context.database);
+        view.access().require_query(database.ok_or_else(|| Error::database_not_found(&context.database))?)?;
+        Ok(view)
     }
 
     /// Finds a request's workload group and lets it in, or refuses it.
@@ -233,6 +242,7 @@ pub(crate) fn plan_context(context: &Context) -> Result<PlanContext> {
         options: context.options.values().clone(),
         seed: context.activity_id.as_u64_pair().0,
         current_principal: context.principal.clone(),
+        principal: crate::rights::described(&context.identity),
         client_request_id: context.client_request_id.clone(),
     })
 }

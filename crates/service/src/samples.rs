@@ -1,11 +1,13 @@
 //! The sample tables of a fresh server: Parquet files of one directory into the database `Samples`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidewater_store::CreateMode;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::ingest::{IngestRequest, Payload, SpooledFile};
 use crate::service::Service;
 
@@ -36,13 +38,15 @@ impl Service {
                 continue;
             }
             let file = std::fs::File::open(&path).map_err(wrong)?;
+            let mut context = Context::new(SAMPLES_DATABASE);
+            context.sign_in(Arc::new(Identity::server()));
             let request = IngestRequest {
                 format: Some("parquet".to_string()),
                 create_table: true,
                 payload: Payload::File(SpooledFile::kept(file)),
                 ..IngestRequest::new(table)
             };
-            self.ingest(Context::new(SAMPLES_DATABASE), request).await?;
+            self.ingest(context, request).await?;
             loaded.push(table.to_string());
         }
         Ok(loaded)

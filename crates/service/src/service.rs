@@ -19,6 +19,8 @@ use crate::external::location::Policy;
 use crate::journal::Journal;
 use crate::limits::Admission;
 use crate::maintenance::Maintenance;
+use crate::rights::Rights;
+use crate::rights::roles::{Role, Scope};
 use crate::usage;
 use crate::workload;
 
@@ -57,6 +59,8 @@ pub struct ServiceOptions {
     pub runtime: Option<tokio::runtime::Handle>,
     /// What `.show version` says.
     pub version: String,
+    /// Whether rights are looked at, and who administers the server.
+    pub rights: Rights,
 }
 
 /// Everything that requests need. Clones share it.
@@ -221,6 +225,12 @@ impl Service {
     /// Memory pool and disk manager that all runs share.
     pub fn runtime_env(&self) -> &Arc<RuntimeEnv> {
         &self.inner.runtime_env
+    }
+
+    /// Whether a command has made somebody administrator of the server.
+    pub fn has_administrator(&self) -> bool {
+        let snapshot = self.inner.store.snapshot();
+        !Scope::Cluster.grants(&snapshot, Role::Admin).is_empty()
     }
 
     /// What `.show version` says.

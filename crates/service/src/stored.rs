@@ -8,7 +8,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidewater_plan::ExternalSource;
-use tidewater_store::{Database, Expect, PropertyEdit, PropertyKey, PropertyOwner, Snapshot, Table, TableId};
+use tidewater_store::{
+    COMPANION, Database, Expect, PropertyEdit, PropertyKey, PropertyOwner, Snapshot, Table, TableId,
+};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -223,6 +225,25 @@ pub(crate) fn edit<E: Entity>(
         None => Expect::Absent,
     };
     Ok(PropertyEdit { key: key::<E>(database, name), expect, value: new.map(json).transpose()? })
+}
+
+/// Steps that give what belongs to an entity to its new name.
+pub(crate) fn moved_companions(
+    snapshot: &Snapshot,
+    database: &Database,
+    kind: &str,
+    from: &str,
+    to: &str,
+) -> Vec<PropertyEdit> {
+    let ending = format!("{COMPANION}{kind}");
+    let owner = PropertyOwner::Database(database.id());
+    let keys = snapshot.keys_of(owner).filter(|key| key.name == from && key.kind.ends_with(&ending));
+    keys.map(|key| PropertyEdit {
+        key: PropertyKey { name: to.to_string(), ..key.clone() },
+        expect: Expect::Anything,
+        value: snapshot.property(key).cloned(),
+    })
+    .collect()
 }
 
 /// Refuses a name that a table, function or other entity of the database has. `of` is the kind that asks.

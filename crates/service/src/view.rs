@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use datafusion::catalog::TableProvider;
 use tidewater_plan::{
     CatalogView, ExternalCall, ExternalSource, GraphModel, GraphRows, GraphVersion, MaterializedView, StoredFunction,
     TableHandle,
 };
-use tidewater_store::{Database, Snapshot, Store, Table, TableId};
+use tidewater_kql::command::PolicyKind;
+use tidewater_store::{Database, PropertyOwner, Snapshot, Store, Table, TableId};
 
-use crate::context::now_ticks;
+use crate::context::{Context, now_ticks};
 use crate::error::Error;
 use crate::external::External;
+use crate::policies::{self, RowLevelSecurityPolicy};
+use crate::rights::Access;
 use crate::service::Service;
 use crate::stored::{self, StoredExternal, StoredGraph, StoredGroup, StoredQueryResult, StoredView};
 use crate::views;
 
-/// One snapshot, for the whole of one query.
+/// One snapshot, for the whole of one query: as much of it as the caller may read.
 #[derive(Clone)]
 pub struct View {
     store: Store,
@@ -24,6 +29,11 @@ pub struct View {
     clusters: Vec<String>,
     now: i64,
     snapshot: Arc<Snapshot>,
+    access: Access,
+    /// The server's own work: policies on rows do not hold.
+    is_server: bool,
+    /// What exists and was asked for, but may not be read: `read table 'T' of database 'D'`.
+    denied: Arc<Mutex<Option<String>>>,
     current: String,
     /// Tables that hide all others of their names: the rows of a piped command, those of an ingestion.
     extra: Vec<Extra>,
@@ -37,8 +47,29 @@ struct Extra {
 }
 
 impl View {
-    /// A view of `snapshot` for a request into `database`, which must exist.
-    pub fn new(service: &Service, snapshot: Arc<Snapshot>, database: &str) -> crate::error::Result<View> {
+    /// A view of `snapshot` for a request into `database`, which must exist; what its caller may not read is hidden.
+    pub fn new(
+        service: &Service,
+        context: &Context,
+        snapshot: Arc<Snapshot>,
+        database: &str,
+    ) -> crate::error::Result<View> {
+        let access = Access::of(&service.inner().options.rights, context, Arc::clone(&snapshot));
+        View::with_access(service, access, snapshot, database)
+    }
+
+    /// A view of everything, for the server's own work.
+    pub fn of_server(service: &Service, snapshot: Arc<Snapshot>, database: &str) -> crate::error::Result<View> {
+        let view = View::with_access(service, Access::everything(Arc::clone(&snapshot)), snapshot, database)?;
+        Ok(View { is_server: true, ..view })
+    }
+
+    fn with_access(
+        service: &Service,
+        access: Access,
+        snapshot: Arc<Snapshot>,
+        database: &str,
+    ) -> crate::error::Result<View> {
         let current = match snapshot.database(database) {
             Some(database) => database.name().to_string(),
             None => return Err(Error::database_not_found(database)),
@@ -49,9 +80,41 @@ impl View {
             clusters: service.inner().options.cluster_names.clone(),
             now: now_ticks(),
             snapshot,
+            access,
+            is_server: false,
+            denied: Arc::default(),
             current,
             extra: Vec::new(),
         })
+    }
+
+    /// The catalog as it was when the request began.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// What the caller may do.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// The refusal of what was asked for and may not be read, if there was such a thing.
+    pub fn denial(&self) -> Option<Error> {
+        self.denied.lock().as_ref().map(|action| self.access.refused(action))
+    }
+
+    fn deny(&self, action: String) {
+        self.denied.lock().get_or_insert(action);
+    }
+
+    /// A database whose data the caller may read.
+    fn open(&self, name: &str) -> Option<&Arc<Database>> {
+        let database = self.snapshot.database(name)?;
+        if !self.access.may_query(database) {
+            self.deny(format!("read database '{}'", database.name()));
+            return None;
+        }
+        Some(database)
     }
 
     /// Shows `table` beside the snapshot's.
@@ -77,15 +140,20 @@ impl CatalogView for View {
     }
 
     fn database_names(&self) -> Vec<String> {
-        self.snapshot.databases().map(|database| database.name().to_string()).collect()
+        let visible = self.snapshot.databases().filter(|database| self.access.may_query(database));
+        visible.map(|database| database.name().to_string()).collect()
+    }
+
+    fn database(&self, name: &str) -> Option<String> {
+        self.open(name).map(|database| database.name().to_string())
     }
 
     fn table(&self, database: &str, name: &str) -> Option<Arc<TableHandle>> {
         if let Some(extra) = self.extra(database, name) {
             return Some(Arc::clone(&extra.table));
         }
-        let database = self.snapshot.database(database)?;
-        let table = self.stored_table(database, name)?;
+        let database = self.open(database)?;
+        let table = self.readable_table(database, name)?;
         let provider = self.store.provider(table);
         Some(Arc::new(TableHandle {
             database: database.name().to_string(),
@@ -98,14 +166,13 @@ impl CatalogView for View {
     }
 
     fn table_names(&self, database: &str) -> Vec<String> {
-        match self.snapshot.database(database) {
-            Some(database) => database.tables().map(|table| table.name().to_string()).collect(),
-            None => Vec::new(),
-        }
+        let Some(database) = self.open(database) else { return Vec::new() };
+        let readable = database.tables().filter(|table| self.access.may_read(database, table));
+        readable.map(|table| table.name().to_string()).collect()
     }
 
     fn function(&self, database: &str, name: &str) -> Option<StoredFunction> {
-        let function = self.snapshot.database(database)?.function(name)?;
+        let function = self.open(database)?.function(name)?;
         Some(StoredFunction {
             name: function.name.clone(),
             parameters: function.parameters.clone(),
@@ -117,7 +184,7 @@ impl CatalogView for View {
     }
 
     fn function_names(&self, database: &str) -> Vec<String> {
-        match self.snapshot.database(database) {
+        match self.open(database) {
             Some(database) => database.functions().map(|function| function.name.clone()).collect(),
             None => Vec::new(),
         }
@@ -127,8 +194,8 @@ impl CatalogView for View {
         if let Some(extra) = self.extra(database, name) {
             return extra.hidden.clone();
         }
-        let database = self.snapshot.database(database)?;
-        Some(self.store.provider_with_hidden(self.stored_table(database, name)?))
+        let database = self.open(database)?;
+        Some(self.store.provider_with_hidden(self.readable_table(database, name)?))
     }
 
     fn cursor(&self) -> i64 {
@@ -167,7 +234,7 @@ impl CatalogView for View {
         name: &str,
         mapping: Option<&str>,
     ) -> Option<Result<Arc<TableHandle>, String>> {
-        let database = self.snapshot.database(database)?;
+        let database = self.open(database)?;
         let external: StoredExternal = stored::find(&self.snapshot, database, name)?;
         let text = match mapping.map(|mapping| (mapping, external.mappings.get(mapping))) {
             None => None,
@@ -193,8 +260,13 @@ impl CatalogView for View {
     }
 
     fn materialized_view(&self, database: &str, name: &str) -> Option<MaterializedView> {
-        let database = self.snapshot.database(database)?;
+        let database = self.open(database)?;
         let view: StoredView = stored::find(&self.snapshot, database, name)?;
+        let policy = view.policies.get(PolicyKind::RowLevelSecurity.word());
+        if self.hides_rows(policy.and_then(policies::parsed::<RowLevelSecurityPolicy>)) {
+            self.deny_rows("materialized view", name, database);
+            return None;
+        }
         Some(MaterializedView {
             name: name.to_string(),
             body: views::body(&self.snapshot, &view),
@@ -208,18 +280,24 @@ impl CatalogView for View {
     }
 
     fn stored_query_result(&self, database: &str, name: &str) -> Option<Arc<TableHandle>> {
-        let database = self.snapshot.database(database)?;
+        let database = self.open(database)?;
         let result: StoredQueryResult = stored::find(&self.snapshot, database, name)?;
+        // A stored result is for the principal that stored it. Source: stored-query-results page.
+        if !self.access.is_own(&result.principal) {
+            return None;
+        }
         let lives = result.expires > self.now;
         lives.then(|| self.internal_table(database, name, result.table)).flatten()
     }
 
     fn stored_query_result_names(&self, database: &str) -> Vec<String> {
-        self.names::<StoredQueryResult>(database)
+        let Some(database) = self.open(database) else { return Vec::new() };
+        let all = stored::all::<StoredQueryResult>(&self.snapshot, database);
+        all.into_iter().filter(|(_, result)| self.access.is_own(&result.principal)).map(|(name, _)| name).collect()
     }
 
     fn graph(&self, database: &str, name: &str, version: GraphVersion<'_>) -> Option<Arc<GraphModel>> {
-        let database = self.snapshot.database(database)?;
+        let database = self.open(database)?;
         let graph: StoredGraph = stored::find(&self.snapshot, database, name)?;
         let snapshot = match version {
             GraphVersion::Transient => None,
@@ -244,7 +322,7 @@ impl CatalogView for View {
     }
 
     fn entity_group(&self, database: &str, name: &str) -> Option<Vec<String>> {
-        let database = self.snapshot.database(database)?;
+        let database = self.open(database)?;
         stored::find::<StoredGroup>(&self.snapshot, database, name).map(|group| group.entities)
     }
 
@@ -262,6 +340,33 @@ impl View {
         }
     }
 
+    /// A table that the caller may read; internal ones are read for what is visible itself.
+    fn readable_table<'a>(&'a self, database: &'a Arc<Database>, name: &str) -> Option<&'a Arc<Table>> {
+        let table = self.stored_table(database, name)?;
+        if !table.is_internal() && !self.access.may_read(database, table) {
+            self.deny(format!("read table '{}' of database '{}'", table.name(), database.name()));
+            return None;
+        }
+        // A policy that cannot be applied must not be passed over.
+        let owner = PropertyOwner::Table(table.id());
+        if self.hides_rows(policies::own::<RowLevelSecurityPolicy>(&self.snapshot, owner)) {
+            self.deny_rows("table", table.name(), database);
+            return None;
+        }
+        Some(table)
+    }
+
+    fn hides_rows(&self, policy: Option<RowLevelSecurityPolicy>) -> bool {
+        !self.is_server && policy.is_some_and(|policy| policy.is_enabled)
+    }
+
+    fn deny_rows(&self, kind: &str, name: &str, database: &Database) {
+        self.deny(format!(
+            "read {kind} '{name}' of database '{}': row level security policies are not served yet, and one is enabled on it",
+            database.name()
+        ));
+    }
+
     /// The rows of an internal table under a name of its own.
     fn internal_table(&self, database: &Database, name: &str, id: TableId) -> Option<Arc<TableHandle>> {
         let table = database.table_by_id(id)?;
@@ -275,7 +380,7 @@ impl View {
     }
 
     fn names<E: stored::Entity>(&self, database: &str) -> Vec<String> {
-        match self.snapshot.database(database) {
+        match self.open(database) {
             Some(database) => stored::names::<E>(&self.snapshot, database),
             None => Vec::new(),
         }

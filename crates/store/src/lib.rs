@@ -25,7 +25,7 @@ pub(crate) mod store;
 mod task;
 
 pub use catalog::commit::{Commit, Committed, NewTable};
-pub use catalog::plan::{Alteration, CreateMode, FunctionSpec, TableSpec};
+pub use catalog::plan::{Alteration, COMPANION, CreateMode, FunctionSpec, TableSpec};
 pub use catalog::snapshot::{Database, Extent, Shape, Snapshot, Table};
 pub use catalog::{
     Catalog, Change, ColumnRow, DatabaseRow, Expect, ExtentRow, FunctionRow, PropertyEdit, PropertyKey, PropertyOwner,

@@ -291,7 +291,7 @@ impl Store {
         let directory = TableDirectory::new(self.inner.layout.table(database, row.id), self.inner.reaper.clone());
         // Until the commit nobody names the directory, so it goes with this handle.
         directory.doom();
-        Ok(NewTable { row, directory })
+        Ok(NewTable { row, properties: spec.properties.clone(), directory })
     }
 
     /// A writer of data files for a table. It blocks: use it on a blocking thread, or take [`Store::writer_task`].
@@ -487,6 +487,7 @@ impl Inner {
             let mut draft = Draft::new(&working, sequence, self.options.clock.now());
             let planned = plan(&working, &mut draft).and_then(|value| {
                 if !draft.changes.is_empty() {
+                    crate::catalog::plan::drop_companions(&working, &mut draft);
                     let mut own = Removed::default();
                     assembly.files.extend(draft.files);
                     assembly.directories.extend(draft.directories);

@@ -6,8 +6,8 @@
 use super::{P, Parsed, Parser, shortened};
 use crate::ast::{ColumnDeclaration, Name, Property, Script};
 use crate::command::{
-    Command, EntityCommand, ExtentScope, FunctionDefinition, FunctionMode, QueryIngestion, SchemaForm, ShowTable,
-    TableDefinition, TagTest, TextKind,
+    Command, EntityCommand, ExtentScope, FunctionDefinition, FunctionMode, QueryIngestion, RoleChange, SchemaForm,
+    SecurityScope, ShowTable, TableDefinition, TagTest, TextKind,
 };
 use crate::diagnostic::{self, Diagnostic};
 use crate::lexer::TokenKind;
@@ -174,10 +174,14 @@ impl Parser<'_> {
         match verb.as_str() {
             "show" => self.show_command(),
             "create" | "create-merge" | "alter" | "alter-merge" | "create-or-alter" => self.create_command(&verb),
+            "add" => self.change_role(RoleChange::Add),
             "drop" => self.drop_command(),
             "rename" => self.rename_command(),
             "ingest" => self.ingest_command(),
-            "set" => self.ingest_from_query(QueryIngestion::Set),
+            "set" => match self.change_role(RoleChange::Set)? {
+                Some(command) => Ok(Some(command)),
+                None => self.ingest_from_query(QueryIngestion::Set),
+            },
             "append" => self.ingest_from_query(QueryIngestion::Append),
             "set-or-append" => self.ingest_from_query(QueryIngestion::SetOrAppend),
             "set-or-replace" => self.ingest_from_query(QueryIngestion::SetOrReplace),
@@ -296,17 +300,23 @@ impl Parser<'_> {
             "schema" => Command::ShowSchema { as_json: self.as_json() },
             "cluster" if self.eat_word("extents") => self.show_extents(ExtentScope::Cluster)?,
             "extents" => self.show_extents(ExtentScope::Cluster)?,
-            "cluster" => Command::ShowCluster,
+            "cluster" => match self.show_security(SecurityScope::Cluster)? {
+                Some(command) => command,
+                None => Command::ShowCluster,
+            },
             "version" => Command::ShowVersion,
             "functions" => Command::ShowFunctions,
             "function" => {
                 let function = self.entity_name()?;
+                if let Some(command) = self.show_security(SecurityScope::Function(function.clone()))? {
+                    return Ok(Some(command));
+                }
                 Command::ShowFunction { function, schema_as_json: self.eat_words(&["schema", "as", "json"]) }
             }
             "queries" => self.show_queries(false)?,
             "running" if self.eat_word("queries") => self.show_queries(true)?,
             "commands" => Command::ShowCommands,
-            "principal" if self.eat_word("roles") => Command::ShowPrincipalRoles,
+            "principal" => return self.show_principal(),
             noun => return self.show_entity(noun),
         };
         Ok(Some(command))
@@ -337,6 +347,9 @@ impl Parser<'_> {
         let table = self.entity_name()?;
         if self.eat_word("extents") {
             return Ok(Some(self.show_extents(ExtentScope::Tables(vec![table]))?));
+        }
+        if let Some(command) = self.show_security(SecurityScope::Table(table.clone()))? {
+            return Ok(Some(command));
         }
         let what = if self.eat_word("cslschema") {
             ShowTable::CslSchema
@@ -373,7 +386,16 @@ impl Parser<'_> {
         let is_clause = self.at(TokenKind::Name)
             && matches!(
                 self.word(),
-                "schema" | "cslschema" | "details" | "extents" | "policies" | "datastats" | "metadata" | "identity"
+                "schema"
+                    | "cslschema"
+                    | "details"
+                    | "extents"
+                    | "policies"
+                    | "datastats"
+                    | "metadata"
+                    | "identity"
+                    | "principals"
+                    | "principal"
             );
         let has_name = !is_clause && !self.at_command_end();
         let database = if has_name { Some(self.entity_name()?) } else { None };
@@ -386,6 +408,9 @@ impl Parser<'_> {
             let scope = JournalScope::Database(name.clone());
             self.bump();
             return Ok(Some(Command::Running(Box::new(RunningCommand::ShowJournal { scope }))));
+        }
+        if let Some(command) = self.show_security(SecurityScope::Database(database.clone()))? {
+            return Ok(Some(command));
         }
         let form = if self.eat_word("cslschema") {
             SchemaForm::CslSchema
@@ -536,6 +561,9 @@ impl Parser<'_> {
     }
 
     fn drop_command(&mut self) -> P<Option<Command>> {
+        if let Some(command) = self.change_role(RoleChange::Drop)? {
+            return Ok(Some(command));
+        }
         if self.eat_word("table") {
             let table = self.entity_name()?;
             return Ok(Some(Command::DropTable { table, if_exists: self.eat_word("ifexists") }));

@@ -10,6 +10,7 @@ use crate::entity_command::{
     StoredResultCommand, TextKind, ViewDefinition,
 };
 use crate::lexer::TokenKind;
+use crate::security_command::SecurityScope;
 use crate::span::Span;
 
 fn entity(command: EntityCommand) -> P<Option<Command>> {
@@ -330,6 +331,9 @@ impl Parser<'_> {
             }
             "graph_model" => {
                 let name = self.entity_name()?;
+                if let Some(command) = self.show_security(SecurityScope::GraphModel(name.clone()))? {
+                    return Ok(Some(command));
+                }
                 let details = self.eat_word("details");
                 graph(GraphCommand::ShowModel { name, details, properties: self.with_properties()? })
             }
@@ -353,6 +357,9 @@ impl Parser<'_> {
 
     fn show_external_table(&mut self) -> P<Option<Command>> {
         let table = self.entity_name()?;
+        if let Some(command) = self.show_security(SecurityScope::ExternalTable(table.clone()))? {
+            return Ok(Some(command));
+        }
         if self.eat_word("details") {
             return external(ExternalTableCommand::ShowDetails { table: Some(table) });
         }
@@ -384,6 +391,9 @@ impl Parser<'_> {
 
     fn show_view(&mut self) -> P<Option<Command>> {
         let name = self.entity_name()?;
+        if let Some(command) = self.show_security(SecurityScope::MaterializedView(name.clone()))? {
+            return Ok(Some(command));
+        }
         let what = if self.eat_word("details") {
             ShowView::Details
         } else if self.eat_word("cslschema") || self.eat_words(&["schema", "as", "csl"]) {

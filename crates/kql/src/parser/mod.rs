@@ -20,6 +20,7 @@ mod query;
 mod render;
 mod running_commands;
 mod search;
+mod security_commands;
 mod sources;
 
 use crate::ast::{Literal, Name, Script};

@@ -145,31 +145,13 @@ impl Binder<'_> {
 
     /// `current_principal_details()`: what is known of the principal.
     pub fn principal_details(&mut self, arguments: &[Argument], span: Span) -> Bound<BExpr> {
-        let principal = self.context.current_principal.clone();
-        let (kind, rest) = principal.split_once('=').unwrap_or(("", &principal));
-        let (id, authority) = rest.split_once(';').unwrap_or((rest, ""));
-        let ty = match kind {
-            "aaduser" => "AadUser",
-            "aadapp" => "AadApp",
-            "aadgroup" => "AadGroup",
-            other => other,
-        };
-        let details = serde_json::json!({
-            "UserPrincipalName": id,
-            "IdentityProvider": "",
-            "Authority": authority,
-            "Mfa": "False",
-            "Type": ty,
-            "DisplayName": id,
-            "ObjectId": id,
-            "FQN": principal,
-            "Notes": null,
-        });
-        let value = Constant { value: Value::Dynamic(details.to_string()), ty: KqlType::Dynamic };
+        let details = &self.context.principal.details;
+        let details = if details.is_empty() { "{}".to_string() } else { details.clone() };
+        let value = Constant { value: Value::Dynamic(details), ty: KqlType::Dynamic };
         self.no_arguments("current_principal_details", arguments, span, value)
     }
 
-    /// `current_principal_is_member_of(names...)`: whether one of the names is the principal's own. There are no groups.
+    /// `current_principal_is_member_of(names...)`: whether the principal is one of these, or belongs to one.
     pub fn principal_is_member_of(&mut self, arguments: &[Argument], row: &mut Row<'_>, span: Span) -> Bound<BExpr> {
         let name = "current_principal_is_member_of";
         self.count(name, arguments.len(), 1, 64, span)?;
@@ -196,7 +178,11 @@ impl Binder<'_> {
             }
         }
         let principal = &self.context.current_principal;
-        let is_own = !principal.is_empty() && names.iter().any(|name| name.eq_ignore_ascii_case(principal));
+        let is = |name: &String| match &self.context.principal.is_member_of {
+            Some(test) => test(name),
+            None => !principal.is_empty() && name.eq_ignore_ascii_case(principal),
+        };
+        let is_own = names.iter().any(is);
         Ok(BExpr::constant(Constant::bool(is_own)))
     }
 }

@@ -12,14 +12,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tidewater_service::{Identity, PrincipalKind};
+use tidewater_service::{Identity, PrincipalKind, ServerRole};
 
 use crate::files::replace_private;
 
 /// What every secret begins with, so that scanners and people know one when they see it.
 pub const SECRET_PREFIX: &str = "tdw_";
 /// Who vouches for an account.
-pub const AUTHORITY: &str = "account";
+pub const AUTHORITY: &str = tidewater_service::ACCOUNT_AUTHORITY;
 /// Longest id.
 const MAX_ID: usize = 100;
 
@@ -38,8 +38,42 @@ pub struct Account {
     /// Groups it belongs to.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// Roles on the whole server.
+    #[serde(default)]
+    pub roles: Vec<AccountRole>,
     /// SHA-256 of the secret, in hexadecimal digits.
     pub secret_sha256: String,
+}
+
+/// A role on the whole server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountRole {
+    /// AllDatabasesAdmin.
+    Admin,
+    /// AllDatabasesViewer.
+    Viewer,
+    /// AllDatabasesMonitor.
+    Monitor,
+}
+
+impl AccountRole {
+    /// The word in the file.
+    pub fn word(self) -> &'static str {
+        match self {
+            AccountRole::Admin => "admin",
+            AccountRole::Viewer => "viewer",
+            AccountRole::Monitor => "monitor",
+        }
+    }
+
+    fn role(self) -> ServerRole {
+        match self {
+            AccountRole::Admin => ServerRole::Admin,
+            AccountRole::Viewer => ServerRole::Viewer,
+            AccountRole::Monitor => ServerRole::Monitor,
+        }
+    }
 }
 
 /// What an account stands for.
@@ -67,6 +101,7 @@ impl Account {
             upn: if self.kind == Kind::User { self.id.clone() } else { String::new() },
             groups: self.groups.clone(),
             authority: AUTHORITY.to_string(),
+            roles: self.roles.iter().map(|role| role.role()).collect(),
         }
     }
 }
@@ -117,6 +152,11 @@ impl Accounts {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
+    }
+
+    /// Whether one of them administers the server.
+    pub fn have_admin(&self) -> bool {
+        self.by_id.values().any(|account| account.roles.contains(&AccountRole::Admin))
     }
 
     /// The account with this secret. Found by its hash, so that time tells nothing about the secret.
@@ -172,7 +212,14 @@ pub fn random<const N: usize>() -> Result<[u8; N], String> {
 }
 
 /// Adds an account to the file, which is made when absent and readable by its owner only. Gives the new secret.
-pub fn add(path: &Path, id: &str, kind: Kind, name: &str, groups: Vec<String>) -> Result<String, String> {
+pub fn add(
+    path: &Path,
+    id: &str,
+    kind: Kind,
+    name: &str,
+    groups: Vec<String>,
+    roles: Vec<AccountRole>,
+) -> Result<String, String> {
     check_id(id)?;
     let mut file = match path.exists() {
         true => {
@@ -191,6 +238,7 @@ pub fn add(path: &Path, id: &str, kind: Kind, name: &str, groups: Vec<String>) -
         kind,
         name: name.to_string(),
         groups,
+        roles,
         secret_sha256: hash(&secret),
     });
     write(path, &file.accounts)?;
@@ -221,12 +269,14 @@ fn write(path: &Path, accounts: &[Account]) -> Result<(), String> {
     let mut text = String::from("# Accounts of a Tidewater server; 'tidewater account' keeps this file.\n");
     for account in accounts {
         let kind = if account.kind == Kind::User { "user" } else { "application" };
+        let roles: Vec<String> = account.roles.iter().map(|role| quote(role.word())).collect();
         let groups: Vec<String> = account.groups.iter().map(|group| quote(group)).collect();
         text.push_str(&format!(
-            "\n[[account]]\nid = {}\nkind = \"{kind}\"\nname = {}\ngroups = [{}]\nsecret_sha256 = \"{}\"\n",
+            "\n[[account]]\nid = {}\nkind = \"{kind}\"\nname = {}\ngroups = [{}]\nroles = [{}]\nsecret_sha256 = \"{}\"\n",
             quote(&account.id),
             quote(&account.name),
             groups.join(", "),
+            roles.join(", "),
             account.secret_sha256
         ));
     }
@@ -241,13 +291,18 @@ mod tests {
     fn an_added_account_is_found_by_its_secret_and_gone_after_removal() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("accounts.toml");
-        let secret = add(&path, "ci", Kind::Application, "The \"CI\" robot", vec!["robots".into()]).unwrap();
-        add(&path, "ann@example.org", Kind::User, "Ann", Vec::new()).unwrap();
-        assert!(add(&path, "ci", Kind::Application, "", Vec::new()).unwrap_err().contains("exists already"));
+        let secret =
+            add(&path, "ci", Kind::Application, "The \"CI\" robot", vec!["robots".into()], vec![AccountRole::Viewer])
+                .unwrap();
+        add(&path, "ann@example.org", Kind::User, "Ann", Vec::new(), Vec::new()).unwrap();
+        assert!(
+            add(&path, "ci", Kind::Application, "", Vec::new(), Vec::new()).unwrap_err().contains("exists already")
+        );
         let accounts = Accounts::read(&path).unwrap();
         let account = accounts.by_secret(&secret).unwrap();
         assert_eq!((account.id.as_str(), account.name.as_str()), ("ci", "The \"CI\" robot"));
         assert_eq!(account.identity().principal(), "aadapp=ci");
+        assert_eq!(account.identity().roles, [ServerRole::Viewer]);
         assert!(accounts.by_id_and_secret("ann@example.org", &secret).is_none());
         assert!(accounts.by_secret("tdw_guess").is_none());
         let text = std::fs::read_to_string(&path).unwrap();
@@ -263,7 +318,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("accounts.toml");
-        add(&path, "ci", Kind::Application, "", Vec::new()).unwrap();
+        add(&path, "ci", Kind::Application, "", Vec::new(), Vec::new()).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 

@@ -348,5 +348,6 @@ fn identity(claims: Claims, authority: &str) -> Result<Identity, Rejected> {
         upn,
         groups,
         authority: authority.to_string(),
+        roles: Vec::new(),
     })
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::auth::accounts::{self, Kind};
+use crate::auth::accounts::{self, AccountRole, Kind};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -39,6 +39,9 @@ pub struct Add {
     /// A group it belongs to; may be repeated
     #[arg(long, value_name = "GROUP")]
     group: Vec<String>,
+    /// A role on the whole server: all databases; may be repeated
+    #[arg(long, value_enum, value_name = "ROLE")]
+    role: Vec<RoleArgument>,
     #[command(flatten)]
     file: File,
 }
@@ -49,6 +52,16 @@ pub enum KindArgument {
     Application,
     /// A person
     User,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleArgument {
+    /// AllDatabasesAdmin: everything
+    Admin,
+    /// AllDatabasesViewer: reads all databases
+    Viewer,
+    /// AllDatabasesMonitor: looks at what the server does
+    Monitor,
 }
 
 #[derive(Args)]
@@ -67,16 +80,28 @@ pub fn run(command: Command) -> Result<(), String> {
                 KindArgument::Application => Kind::Application,
                 KindArgument::User => Kind::User,
             };
-            let secret = accounts::add(&add.file.file, &add.id, kind, &add.name, add.group)?;
+            let roles = add.role.into_iter().map(|role| match role {
+                RoleArgument::Admin => AccountRole::Admin,
+                RoleArgument::Viewer => AccountRole::Viewer,
+                RoleArgument::Monitor => AccountRole::Monitor,
+            });
+            let secret = accounts::add(&add.file.file, &add.id, kind, &add.name, add.group, roles.collect())?;
             println!("{secret}");
             Ok(())
         }
         Command::List(file) => {
             let mut table = super::query::bare_table();
-            table.set_header(["id", "kind", "name", "groups"]);
+            table.set_header(["id", "kind", "name", "groups", "roles"]);
             for account in accounts::list(&file.file)? {
                 let kind = if account.kind == Kind::User { "user" } else { "application" };
-                table.add_row([account.id, kind.to_string(), account.name, account.groups.join(", ")]);
+                let roles: Vec<&str> = account.roles.iter().map(|role| role.word()).collect();
+                table.add_row([
+                    account.id,
+                    kind.to_string(),
+                    account.name,
+                    account.groups.join(", "),
+                    roles.join(", "),
+                ]);
             }
             println!("{table}");
             Ok(())

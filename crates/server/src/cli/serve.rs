@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use tidewater_service::{Service, ServiceOptions};
+use tidewater_service::{Rights, Service, ServiceOptions};
 use tokio::net::TcpListener;
 
 use crate::app::App;
@@ -51,6 +51,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         job_results_bytes: config.job_results_bytes,
         runtime: Some(queries),
         version: env!("CARGO_PKG_VERSION").to_string(),
+        rights: rights(&config)?,
         ..ServiceOptions::default()
     };
     let service = Service::open(&config.data_dir, options).map_err(|error| error.to_string())?;
@@ -65,8 +66,34 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
             tracing::info!(tables = loaded.join(", "), "loaded the sample tables");
         }
     }
-    let app = App::new(service, config, address)?;
+    let app = App::new(service.clone(), config.clone(), address)?;
+    check_administrators(&service, &app, &config)?;
     Ok(Server { app, listener, address })
+}
+
+/// Rights count as soon as callers sign in.
+fn rights(config: &Config) -> Result<Rights, String> {
+    if config.sign_in == SignIn::Off {
+        return Ok(Rights::default());
+    }
+    Rights::with_administrators(&config.administrators)
+        .map_err(|error| format!("setting 'administrators': {}", error.message()))
+}
+
+/// Refuses a server on which nobody could do anything.
+fn check_administrators(service: &Service, app: &App, config: &Config) -> Result<(), String> {
+    let nobody = config.sign_in != SignIn::Off
+        && config.administrators.is_empty()
+        && !app.auth().accounts().have_admin()
+        && !service.has_administrator();
+    match nobody {
+        true => {
+            Err("callers sign in, but nobody could administer the server: set 'administrators', or add an account \
+                     with 'tidewater account add ID --role admin'"
+                .to_string())
+        }
+        false => Ok(()),
+    }
 }
 
 /// The names that clients know this server by: its address first.

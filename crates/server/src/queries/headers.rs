@@ -1,5 +1,7 @@
 //! Who calls, and under which address. Source: query-service-api sections 1, 3 and 12.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, HeaderValue};
 use tidewater_service::jobs::Tenant;
 use tidewater_service::{Identity, PrincipalKind};
@@ -15,11 +17,12 @@ pub(super) struct Caller {
     pub(super) tenant: Tenant,
     /// Who created what: the principal, or the API key of a caller who has not signed in.
     pub(super) user: String,
+    pub(super) identity: Arc<Identity>,
     pub(super) request_id: HeaderValue,
 }
 
 impl Caller {
-    pub(super) fn of(headers: &HeaderMap, identity: &Identity) -> Result<Caller, Problem> {
+    pub(super) fn of(headers: &HeaderMap, identity: &Arc<Identity>) -> Result<Caller, Problem> {
         let text = |name: &str| {
             headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim).filter(|value| !value.is_empty())
         };
@@ -39,6 +42,7 @@ impl Caller {
                 PrincipalKind::Anonymous => text("x-api-key").unwrap_or("anonymous").to_string(),
                 _ => identity.principal(),
             },
+            identity: Arc::clone(identity),
             request_id,
         })
     }

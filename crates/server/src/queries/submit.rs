@@ -176,6 +176,7 @@ pub(super) fn submission(body: &Value, caller: &Caller) -> Result<Submission, Pr
         user: caller.user.clone(),
         schedule: None,
         reads_only: false,
+        identity: caller.identity.as_ref().clone(),
     })
 }
 

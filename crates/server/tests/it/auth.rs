@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::{Value, json};
-use tidewater_server::auth::accounts::{self, Kind};
+use tidewater_server::auth::accounts::{self, AccountRole, Kind};
 use tidewater_server::config::SignIn;
 
 use crate::support::{Server, start_with};
@@ -108,6 +108,7 @@ async fn guarded(issuer: &Issuer) -> Server {
     start_with(move |config| {
         config.sign_in = SignIn::Required;
         config.token_issuers = vec![url];
+        config.administrators = vec!["aaduser=object-1;tenant-1".to_string(), "aadapp=app-1;tenant-1".to_string()];
     })
     .await
 }
@@ -223,6 +224,7 @@ async fn keys_that_cannot_be_read_let_nobody_in() {
     let server = start_with(|config| {
         config.sign_in = SignIn::Required;
         config.token_issuers = vec![format!("http://{closed}")];
+        config.administrators = vec!["aaduser=object-1;tenant-1".to_string()];
     })
     .await;
     let mut claims = issuer.claims();
@@ -234,12 +236,15 @@ async fn keys_that_cannot_be_read_let_nobody_in() {
 
 async fn with_accounts(directory: &Path, sign_in: SignIn, is_issuer: bool) -> (Server, String, String) {
     let file = directory.join("accounts.toml");
-    let robot = accounts::add(&file, "ci", Kind::Application, "Build robot", Vec::new()).unwrap();
-    let ann = accounts::add(&file, "ann", Kind::User, "Ann", Vec::new()).unwrap();
+    let robot =
+        accounts::add(&file, "ci", Kind::Application, "Build robot", Vec::new(), vec![AccountRole::Admin]).unwrap();
+    let ann = accounts::add(&file, "ann", Kind::User, "Ann", Vec::new(), vec![AccountRole::Viewer]).unwrap();
     let server = start_with(move |config| {
         config.sign_in = sign_in;
         config.accounts_file = Some(file);
         config.local_issuer = is_issuer;
+        // Callers without a token may do something where they are let in.
+        config.administrators = vec!["anonymous".to_string()];
     })
     .await;
     (server, robot, ann)
@@ -365,6 +370,18 @@ async fn settings_that_let_nobody_in_are_refused_at_the_start() {
     };
     let message = start(&|config| config.sign_in = SignIn::Required).await;
     assert!(message.contains("nobody could sign in"), "{message}");
+    let nobody = |config: &mut tidewater_server::Config| {
+        config.sign_in = SignIn::Required;
+        config.token_issuers = vec!["https://issuer.example".into()];
+    };
+    let message = start(&nobody).await;
+    assert!(message.contains("nobody could administer the server"), "{message}");
+    let message = start(&|config| {
+        nobody(config);
+        config.administrators = vec!["ann".into()];
+    })
+    .await;
+    assert!(message.contains("principal 'ann' has no kind"), "{message}");
     let message = start(&|config| config.token_issuers = vec!["http://issuer.example".into()]).await;
     assert!(message.contains("must begin with https://"), "{message}");
     let message = start(&|config| config.tls_key = Some("k.pem".into())).await;

@@ -20,6 +20,7 @@ use crate::error::{Error, Fault, Result};
 use crate::ingest::load::{Job, Loaded, Place, Source, prepared};
 use crate::ingest::{IngestAnswer, IngestProperties, IngestedExtent, Payload, SpooledFile, format_of};
 use crate::journal::{Mark, Outcome};
+use crate::rights::roles::admins_of_new;
 use crate::service::Service;
 use crate::table::{Columns, TableBuilder};
 use crate::updates::{Addition, Ingestion, NewRows, dependents, keeps_nothing, with_additions};
@@ -305,7 +306,7 @@ impl FromQuery {
         for name in ["truncationmaxrecords", "truncationmaxsize", "query_results_apply_getschema"] {
             context.options.set(name, serde_json::Value::Null);
         }
-        let view = View::new(&self.service, Arc::clone(&self.snapshot), &context.database)?;
+        let view = View::new(&self.service, &context, Arc::clone(&self.snapshot), &context.database)?;
         let mut answer = self.service.run_planned(&context, &self.text, &view, &self.mark, None).await?;
         if answer.results.len() != 1 {
             return Err(Error::bad_request(format!(
@@ -388,6 +389,7 @@ impl FromQuery {
             let spec = TableSpec {
                 folder: self.properties.folder.clone(),
                 docstring: self.properties.docstring.clone(),
+                properties: admins_of_new(&self.context),
                 ..TableSpec::new(&self.table, schema.clone())
             };
             return Ok(Fit::New(store.new_table(database.id(), &spec)?));

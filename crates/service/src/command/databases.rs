@@ -64,7 +64,7 @@ pub const DETAILS: Columns = &[
 /// The databases of these names, or all.
 pub fn chosen(request: &Request<'_>, names: &[Name]) -> Result<Vec<Arc<Database>>> {
     if names.is_empty() {
-        return Ok(request.snapshot.databases().cloned().collect());
+        return Ok(request.databases().filter(|database| request.access.may_show(database)).cloned().collect());
     }
     names.iter().map(|name| request.named_database(&name.text).cloned()).collect()
 }
@@ -110,7 +110,7 @@ pub fn detailed(request: &Request<'_>, database: &Database) -> Vec<Cell> {
 /// `.show databases [details]`
 pub fn show_all(request: &Request<'_>, details: bool) -> Result<ResultTable> {
     let mut table = TableBuilder::new(if details { DETAILS } else { DATABASES });
-    for database in request.snapshot.databases() {
+    for database in request.databases() {
         if details {
             table.row(detailed(request, database));
             continue;

@@ -53,7 +53,7 @@ fn add(request: &Request<'_>, database: &Arc<Database>, wanted: Option<&str>, ou
         found
     };
     {
-        for table in database.tables().filter(|table| is_wanted(table.name())) {
+        for table in request.tables(database).filter(|table| is_wanted(table.name())) {
             out.row(vec![
                 database.name().into(),
                 "Table".into(),

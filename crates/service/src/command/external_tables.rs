@@ -14,6 +14,7 @@ use crate::answer::ResultTable;
 use crate::error::{Error, Result};
 use crate::external::External;
 use crate::external::location::shown;
+use crate::rights::roles::{Named, admin_of_new};
 use crate::stored::{self, StoredExternal, StoredMapping};
 use crate::table::{Cell, Columns, TableBuilder};
 
@@ -132,8 +133,9 @@ async fn put(request: &Request<'_>, mode: PutMode, name: &str, definition: &Exte
         source,
     };
     if !flag(&external.source, "dryRun") {
-        let edit = stored::edit(database, name, old.as_ref(), Some(&external))?;
-        request.service.store().edit_properties(vec![edit]).await?;
+        let mut edits = vec![stored::edit(database, name, old.as_ref(), Some(&external))?];
+        edits.extend(admin_of_new(request.context, database, Named::ExternalTable, name, old.is_some()));
+        request.service.store().edit_properties(edits).await?;
     }
     if mode == PutMode::Create {
         return rows([(name.to_string(), external)]);

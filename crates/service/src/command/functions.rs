@@ -12,6 +12,7 @@ use super::Request;
 use super::schema::{TABLE_SCHEMA, columns_json, input_parameters, quoted_name};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
+use crate::rights::roles::creator_of;
 use crate::stored;
 use crate::table::{Columns, TableBuilder};
 use crate::view::View;
@@ -76,6 +77,7 @@ pub async fn create(
             Some(_) => property_flag(properties, "view"),
             None => old.is_some_and(|old| old.is_view),
         },
+        companion: creator_of(request.context),
     };
     if known.is_none() {
         stored::name_is_free(&request.snapshot, database, &name, "function")?;
@@ -92,7 +94,7 @@ pub async fn create(
 fn check(request: &Request<'_>, lambda: &tidewater_kql::ast::Lambda) -> Result<()> {
     let context = request.context;
     let snapshot = std::sync::Arc::clone(&request.snapshot);
-    let view = View::new(request.service, snapshot, &context.database)?;
+    let view = View::new(request.service, context, snapshot, &context.database)?;
     let diagnostics = tidewater_plan::check_function(lambda, &view, &crate::query::plan_context(context)?);
     match diagnostics.is_empty() {
         true => Ok(()),
@@ -127,6 +129,7 @@ pub async fn alter_text(request: &Request<'_>, name: &str, which: TextKind, text
         folder,
         docstring,
         is_view: old.is_view,
+        companion: None,
     };
     request.service.store().put_function(database.id(), spec, CreateMode::Merge).await?;
     let request = request.refreshed();
@@ -196,7 +199,7 @@ pub async fn show(request: &Request<'_>, name: &str, schema_as_json: bool) -> Re
 async fn output_columns(request: &Request<'_>, function: &FunctionRow) -> serde_json::Value {
     let snapshot = std::sync::Arc::clone(&request.snapshot);
     let context = request.context;
-    let view = View::new(request.service, snapshot, &context.database);
+    let view = View::new(request.service, context, snapshot, &context.database);
     let text = format!("{}()", quoted_name(&function.name));
     if let Ok(view) = view
         && let Ok(planned) = request.service.plan(context, &text, &view, ()).await

@@ -16,6 +16,7 @@ use crate::answer::ResultTable;
 use crate::context::{Context, MAX_TIMEOUT};
 use crate::error::{Error, Result};
 use crate::keep;
+use crate::rights::roles::{Named, admin_of_new};
 use crate::service::Service;
 use crate::stored::{self, GraphModelVersion, GraphSnapshot, StoredGraph};
 use crate::table::{Columns, TableBuilder};
@@ -195,7 +196,7 @@ async fn drop_snapshots(
 async fn put(request: &Request<'_>, name: &str, model: String) -> Result<ResultTable> {
     let database = request.database()?;
     let parsed = GraphModel::parse(database.name(), name, &model).map_err(Error::bad_request)?;
-    let view = View::new(request.service, Arc::clone(&request.snapshot), &request.context.database)?;
+    let view = View::new(request.service, request.context, Arc::clone(&request.snapshot), &request.context.database)?;
     for (position, step) in parsed.steps.iter().enumerate() {
         let GraphRows::Query(query) = &step.rows else { continue };
         let running = keep::plan(request.service, request.context, &view, query).await;
@@ -225,8 +226,9 @@ async fn put(request: &Request<'_>, name: &str, model: String) -> Result<ResultT
             _ => break,
         }
     }
-    let edit = stored::edit(database, name, old.as_ref(), Some(&new))?;
-    request.service.store().edit_properties(vec![edit]).await?;
+    let mut edits = vec![stored::edit(database, name, old.as_ref(), Some(&new))?];
+    edits.extend(admin_of_new(request.context, database, Named::GraphModel, name, old.is_some()));
+    request.service.store().edit_properties(edits).await?;
     let mut out = TableBuilder::new(MODEL_MADE);
     if let Some(version) = new.latest() {
         out.row(vec![
@@ -342,7 +344,7 @@ impl Making {
     async fn run(self) -> Result<ResultTable> {
         let (database, graph, version) = self.check()?;
         let parsed = GraphModel::parse(database.name(), &self.model, &version.model).map_err(Error::bad_request)?;
-        let view = View::new(&self.service, Arc::clone(&self.snapshot), &self.context.database)?;
+        let view = View::new(&self.service, &self.context, Arc::clone(&self.snapshot), &self.context.database)?;
         let mut commit = Commit::new();
         let (mut tables, mut ids, mut edges) = (Vec::new(), Vec::new(), 0);
         for step in &parsed.steps {

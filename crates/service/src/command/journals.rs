@@ -46,6 +46,27 @@ fn journal<'a>(request: &'a Request<'_>) -> &'a Journal {
     &request.service.inner().journal
 }
 
+/// What runs, as far as the caller may see it. Source: show-queries and show-commands pages.
+fn running(request: &Request<'_>, wanted: impl Fn(Sort) -> bool) -> Vec<Entry> {
+    let mut entries = journal(request).running(wanted);
+    entries.retain(|entry| request.access.may_see_request(&entry.principal, &entry.database));
+    entries
+}
+
+/// What ran, likewise.
+async fn ended(request: &Request<'_>, stream: &'static str, activity: Option<Uuid>) -> Result<Vec<Entry>> {
+    let mut entries = journal(request).ended(stream, activity).await?;
+    entries.retain(|entry| request.access.may_see_request(&entry.principal, &entry.database));
+    Ok(entries)
+}
+
+/// Changes of metadata, likewise.
+async fn events(request: &Request<'_>) -> Result<Vec<Event>> {
+    let mut events = journal(request).events().await?;
+    events.retain(|event| request.access.may_see_request(&event.principal, &event.database));
+    Ok(events)
+}
+
 fn json(value: serde_json::Value) -> Cell {
     Cell::Text(value.to_string())
 }
@@ -54,8 +75,8 @@ fn json(value: serde_json::Value) -> Cell {
 pub async fn queries(request: &Request<'_>, running: bool, by_user: Option<&str>) -> Result<ResultTable> {
     let mut out = TableBuilder::new(if running { RUNNING_COLUMNS } else { QUERY_COLUMNS });
     let entries = match running {
-        true => journal(request).running(|sort| sort == Sort::Query),
-        false => journal(request).ended(QUERIES, None).await?,
+        true => running(request, |sort| sort == Sort::Query),
+        false => ended(request, QUERIES, None).await?,
     };
     for entry in entries {
         let wanted = by_user.is_none_or(|user| user == "*" || user == entry.user || user == entry.principal);
@@ -118,7 +139,7 @@ const COMMAND_COLUMNS: Columns = &[
 /// `.show commands`
 pub async fn commands(request: &Request<'_>) -> Result<ResultTable> {
     let mut out = TableBuilder::new(COMMAND_COLUMNS);
-    for entry in journal(request).ended(COMMANDS, None).await? {
+    for entry in ended(request, COMMANDS, None).await? {
         out.row(vec![
             entry.client_request_id.into(),
             entry.command.into(),
@@ -169,8 +190,8 @@ const BOTH_COLUMNS: Columns = &[
 
 /// `.show commands-and-queries`
 pub async fn commands_and_queries(request: &Request<'_>) -> Result<ResultTable> {
-    let mut entries = journal(request).ended(COMMANDS, None).await?;
-    entries.extend(journal(request).ended(QUERIES, None).await?);
+    let mut entries = ended(request, COMMANDS, None).await?;
+    entries.extend(ended(request, QUERIES, None).await?);
     entries.sort_by_key(|entry| entry.started_ticks);
     let mut out = TableBuilder::new(BOTH_COLUMNS);
     for entry in entries {
@@ -229,12 +250,12 @@ pub async fn operations(request: &Request<'_>, ids: &[String]) -> Result<ResultT
     let ids = ids.iter().map(|id| guid(id)).collect::<Result<Vec<Uuid>>>()?;
     let mut entries = Vec::new();
     if ids.is_empty() {
-        entries = journal(request).ended(COMMANDS, None).await?;
+        entries = ended(request, COMMANDS, None).await?;
     }
     for id in &ids {
-        entries.extend(journal(request).ended(COMMANDS, Some(*id)).await?);
+        entries.extend(ended(request, COMMANDS, Some(*id)).await?);
     }
-    entries.extend(journal(request).running(|sort| matches!(sort, Sort::Command(_))));
+    entries.extend(running(request, |sort| matches!(sort, Sort::Command(_))));
     let mut out = TableBuilder::new(OPERATION_COLUMNS);
     for entry in entries {
         let is_own = entry.activity_id == request.context.activity_id;
@@ -271,8 +292,8 @@ pub async fn operation_details(request: &Request<'_>, id: &str) -> Result<Result
     if let Some(outcome) = journal(request).outcome(id).await? {
         return TableBuilder::of_outcome(outcome)?.finish();
     }
-    let running = journal(request).running(|sort| matches!(sort, Sort::Command(_)));
-    let ended = journal(request).ended(COMMANDS, Some(id)).await?;
+    let running = running(request, |sort| matches!(sort, Sort::Command(_)));
+    let ended = ended(request, COMMANDS, Some(id)).await?;
     let known = running.into_iter().chain(ended).find(|entry| entry.activity_id == id);
     match known {
         None => Err(Error::entity_not_found("Operation", &id.to_string())),
@@ -313,7 +334,7 @@ pub async fn metadata_journal(request: &Request<'_>, scope: &JournalScope) -> Re
         JournalScope::Database(name) => Some(request.named_database(&name.text)?.name().to_string()),
     };
     let mut out = TableBuilder::new(JOURNAL_COLUMNS);
-    for event in journal(request).events().await? {
+    for event in events(request).await? {
         if wanted.as_ref().is_some_and(|database| *database != event.database) {
             continue;
         }
@@ -370,7 +391,7 @@ async fn failed_ingestions(
     activity: Option<Uuid>,
 ) -> Result<Vec<(Entry, DataOperation)>> {
     let since = request.context.now_ticks - FAILURE_TICKS;
-    let entries = journal(request).ended(stream, activity).await?;
+    let entries = ended(request, stream, activity).await?;
     let failed = entries.into_iter().filter(|entry| !entry.failure.is_empty() && entry.updated_ticks >= since);
     Ok(failed.filter_map(|mut entry| entry.data.take().map(|data| (entry, data))).collect())
 }
@@ -470,8 +491,8 @@ const DATA_OPERATION_COLUMNS: Columns = &[
 
 /// `.show data operations`: what added extents.
 pub async fn data_operations(request: &Request<'_>) -> Result<ResultTable> {
-    let mut entries = journal(request).ended(COMMANDS, None).await?;
-    entries.extend(journal(request).ended(STREAMING, None).await?);
+    let mut entries = ended(request, COMMANDS, None).await?;
+    entries.extend(ended(request, STREAMING, None).await?);
     entries.sort_by_key(|entry| entry.updated_ticks);
     let mut out = TableBuilder::new(DATA_OPERATION_COLUMNS);
     for mut entry in entries {
@@ -500,6 +521,11 @@ pub async fn data_operations(request: &Request<'_>) -> Result<ResultTable> {
 /// `.cancel query "client request id" [with (reason="...")]`
 pub fn cancel_query(request: &Request<'_>, id: &str, properties: &[Property]) -> Result<ResultTable> {
     let reason = property_text(properties, "reason").unwrap_or_default();
+    if let Some(other) = journal(request).running(|sort| sort == Sort::Query).into_iter().find(|entry| {
+        entry.client_request_id == id && !request.access.may_end_request(&entry.principal, &entry.database)
+    }) {
+        return Err(request.access.refused(&format!("cancel queries of others in database '{}'", other.database)));
+    }
     let cancelled = journal(request).cancel(id, &reason) > 0;
     let told = match cancelled {
         true => reason,
@@ -526,6 +552,13 @@ pub async fn cancel_operation(request: &Request<'_>, id: &str, properties: &[Pro
     ]);
     let wanted = guid(id)?;
     let own = request.context.activity_id;
+    if let Some(other) = journal(request)
+        .running(|_| true)
+        .into_iter()
+        .find(|entry| entry.activity_id == wanted && !request.access.may_end_request(&entry.principal, &entry.database))
+    {
+        return Err(request.access.refused(&format!("cancel operations of others in database '{}'", other.database)));
+    }
     let found = Some(wanted).filter(|id| *id != own).and_then(|id| journal(request).cancel_operation(id, &reason));
     if let Some((kind, started)) = found {
         let state = "Cancelled successfully";
@@ -533,7 +566,7 @@ pub async fn cancel_operation(request: &Request<'_>, id: &str, properties: &[Pro
         return out.finish();
     }
     let state = "Cancel failed";
-    match journal(request).ended(COMMANDS, Some(wanted)).await?.pop() {
+    match ended(request, COMMANDS, Some(wanted)).await?.pop() {
         Some(entry) => {
             let why = format!("the operation has ended already, in state {}", entry.state);
             out.row(vec![wanted.into(), entry.command.into(), entry.started_ticks.into(), state.into(), why.into()]);

@@ -17,6 +17,7 @@ use super::{Request, data, tables};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
 use crate::keep;
+use crate::rights::roles::{Named, admin_of_new};
 use crate::stored::{self, StoredView};
 use crate::table::{Cell, Columns, TableBuilder};
 use crate::view::View;
@@ -193,7 +194,9 @@ async fn rename(request: &Request<'_>, from: &str, to: &str) -> Result<ResultTab
     let database = request.database()?;
     let old: StoredView = stored::found(&request.snapshot, database, from)?;
     stored::name_is_free(&request.snapshot, database, to, "")?;
-    let edits = vec![stored::edit(database, from, Some(&old), None)?, stored::edit(database, to, None, Some(&old))?];
+    let mut edits =
+        vec![stored::edit(database, from, Some(&old), None)?, stored::edit(database, to, None, Some(&old))?];
+    edits.extend(stored::moved_companions(&request.snapshot, database, <StoredView as stored::Entity>::KIND, from, to));
     request.service.store().edit_properties(edits).await?;
     remaining(request)
 }
@@ -372,8 +375,9 @@ async fn put(request: &Request<'_>, definition: ViewDefinition) -> Result<Result
     // The view may have been brought up to date since the request began.
     let snapshot = request.service.store().snapshot();
     let present = stored::find::<StoredView>(&snapshot, database, name);
-    let edit = stored::edit(database, name, present.as_ref(), Some(&new))?;
-    request.service.store().edit_properties(vec![edit]).await?;
+    let mut edits = vec![stored::edit(database, name, present.as_ref(), Some(&new))?];
+    edits.extend(admin_of_new(request.context, database, Named::MaterializedView, name, present.is_some()));
+    request.service.store().edit_properties(edits).await?;
     if definition.is_async {
         let (service, database, name) = (request.service.clone(), Arc::clone(database), name.to_string());
         return data::in_background(request, async move {
@@ -413,7 +417,7 @@ async fn planned(
     dimensions: &[String],
 ) -> Result<views::ViewPlan> {
     let context = request.context;
-    let catalog = View::new(request.service, Arc::clone(&request.snapshot), &context.database)?;
+    let catalog = View::new(request.service, &context, Arc::clone(&request.snapshot), &context.database)?;
     // With blanks for what stands before it, so that mistakes are told where they are.
     let text = super::only(request.text, definition.query_span);
     let running = keep::plan(request.service, context, &catalog, &text).await?;

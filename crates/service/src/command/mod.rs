@@ -26,6 +26,7 @@ mod records;
 mod running;
 mod schema;
 mod scripts;
+mod security;
 mod stored_results;
 mod tables;
 mod workloads;
@@ -42,6 +43,7 @@ use crate::answer::{CommandAnswer, ResultTable};
 use crate::context::Context;
 use crate::error::{Error, Fault, Result};
 use crate::journal::{Mark, Sort};
+use crate::rights::Access;
 use crate::service::Service;
 use crate::view::View;
 use crate::workload::capacity::Resource;
@@ -52,6 +54,8 @@ pub(crate) struct Request<'a> {
     pub service: &'a Service,
     pub context: &'a Context,
     pub snapshot: Arc<Snapshot>,
+    /// What the caller may do.
+    pub access: Access,
     pub text: &'a str,
     pub mark: &'a Arc<Mark>,
 }
@@ -74,27 +78,49 @@ impl Request<'_> {
 
     /// A table by its name in the request's database, or as `database.table`.
     pub fn table_at(&self, path: &str) -> Result<(&Arc<Database>, &Arc<Table>)> {
-        if let Ok(database) = self.database()
-            && let Some(table) = database.table(path)
-        {
-            return Ok((database, table));
-        }
-        // A name may have dots of its own, so each of them may be the one between database and table.
-        for (at, _) in path.match_indices('.') {
-            if let Some(database) = self.snapshot.database(&path[..at])
-                && let Some(table) = database.table(&path[at + 1..])
-            {
-                return Ok((database, table));
-            }
-        }
-        self.database()?;
-        Err(Error::entity_not_found("Table", path))
+        table_at(&self.snapshot, &self.context.database, path)
+    }
+
+    /// The databases that the caller may know of.
+    pub fn databases(&self) -> impl Iterator<Item = &Arc<Database>> {
+        self.snapshot.databases().filter(|database| self.access.sees(database))
+    }
+
+    /// The tables of a database that the caller may know of.
+    pub fn tables<'b>(&'b self, database: &'b Arc<Database>) -> impl Iterator<Item = &'b Arc<Table>> {
+        database.tables().filter(|table| self.access.may_show_table(database, table))
     }
 
     /// The same request over the catalog as it is now, after a change.
     pub fn refreshed(&self) -> Request<'_> {
-        Request { snapshot: self.service.store().snapshot(), ..*self }
+        let snapshot = self.service.store().snapshot();
+        Request { access: self.access.over(Arc::clone(&snapshot)), snapshot, ..*self }
     }
+}
+
+/// A table by its name in a database, or as `database.table`.
+pub(crate) fn table_at<'a>(
+    snapshot: &'a Snapshot,
+    current: &str,
+    path: &str,
+) -> Result<(&'a Arc<Database>, &'a Arc<Table>)> {
+    if let Some(database) = snapshot.database(current)
+        && let Some(table) = database.table(path)
+    {
+        return Ok((database, table));
+    }
+    // A name may have dots of its own, so each of them may be the one between database and table.
+    for (at, _) in path.match_indices('.') {
+        if let Some(database) = snapshot.database(&path[..at])
+            && let Some(table) = database.table(&path[at + 1..])
+        {
+            return Ok((database, table));
+        }
+    }
+    if snapshot.database(current).is_none() {
+        return Err(Error::database_not_found(current));
+    }
+    Err(Error::entity_not_found("Table", path))
 }
 
 impl Service {
@@ -156,7 +182,10 @@ impl Service {
         if context.readonly && is_write(&command) {
             return Err(Error::read_only("the command"));
         }
-        let request = Request { service: self, context, snapshot: self.inner().store.snapshot(), text, mark };
+        let snapshot = self.inner().store.snapshot();
+        let access = Access::of(&self.inner().options.rights, context, Arc::clone(&snapshot));
+        access.require(&command, &snapshot, &context.database)?;
+        let request = Request { service: self, context, snapshot, access, text, mark };
         if is_write(&command) {
             mark.announce();
         }
@@ -236,7 +265,7 @@ async fn view_of(request: &Request<'_>, table: ResultTable, name: &str) -> Resul
         Ok(database) => database.name().to_string(),
         Err(_) => crate::context::DEFAULT_DATABASE.to_string(),
     };
-    let view = View::new(request.service, Arc::clone(&request.snapshot), &database)?;
+    let view = View::new(request.service, request.context, Arc::clone(&request.snapshot), &database)?;
     Ok(view.with_table(TableHandle {
         database,
         name: name.to_string(),
@@ -315,6 +344,7 @@ fn kind(command: &Command) -> &'static str {
         Command::ShowCommands => "CommandsShow",
         Command::ShowExtents { .. } => "ExtentsShow",
         Command::Management(command) => command.journal_name(),
+        Command::Security(security) => security.journal_name(),
         _ => "Show",
     }
 }
@@ -365,6 +395,7 @@ fn is_write(command: &Command) -> bool {
         Command::Policy(policy) => policy.is_write(),
         Command::Running(running) => running.is_write(),
         Command::Management(command) => command.is_write(),
+        Command::Security(security) => security.is_write(),
         Command::Other { name } => !name.starts_with("show"),
         _ => false,
     }
@@ -432,6 +463,7 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
         Command::Policy(policy) => policies::run(request, *policy).await,
         Command::Running(command) => running::run(request, *command).await,
         Command::Management(command) => managed::run(request, *command).await,
+        Command::Security(command) => security::run(request, *command).await,
         Command::ShowExtents { scope, ids, tags, hot } => tables::extents(request, scope, &ids, &tags, hot),
         Command::ShowQueries { running, by_user } => journals::queries(request, running, by_user.as_deref()).await,
         Command::ShowCommands => journals::commands(request).await,
@@ -443,7 +475,6 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
 
         Command::GetKustoIdentityToken => Err(Error::not_served("queued ingestion ('.get kusto identity token')")),
         Command::GetIngestionResources => Err(Error::not_served("queued ingestion ('.get ingestion resources')")),
-        Command::ShowPrincipalRoles => Err(Error::not_served("the command '.show principal roles'")),
         Command::Other { name } if caches::is_served(&name) => caches::cleared(),
         Command::Other { name } => Err(Error::not_served(format!("the command '.{name}'"))),
         Command::Piped { .. } | Command::WithQuery { .. } | Command::Error => {

@@ -93,7 +93,7 @@ fn owners(request: &Request<'_>, target: &PolicyTarget) -> Result<Vec<Owner>> {
         PolicyTarget::Tables(names) => names.iter().map(table).collect::<Result<_>>()?,
         PolicyTarget::AllTables => {
             let database = request.database()?;
-            database.tables().map(|table| Owner::Table(Arc::clone(database), Arc::clone(table))).collect()
+            request.tables(database).map(|table| Owner::Table(Arc::clone(database), Arc::clone(table))).collect()
         }
         PolicyTarget::Column(name) => {
             // Each dot may be the one between table and column.
@@ -108,7 +108,7 @@ fn owners(request: &Request<'_>, target: &PolicyTarget) -> Result<Vec<Owner>> {
         }
         PolicyTarget::AllColumns => {
             let database = request.database()?;
-            database.tables().flat_map(|table| columns(database, table)).collect()
+            request.tables(database).flat_map(|table| columns(database, table)).collect()
         }
         PolicyTarget::MaterializedView(name) => {
             let (database, name) = entity_at::<StoredView>(request, &name.text)?;
@@ -182,8 +182,8 @@ impl Owner {
     /// The names of what inherits the policy, as a JSON list.
     fn children(&self, request: &Request<'_>) -> String {
         let names: Vec<&str> = match self {
-            Owner::Cluster => request.snapshot.databases().map(|database| database.name()).collect(),
-            Owner::Database(database) => database.tables().map(|table| table.name()).collect(),
+            Owner::Cluster => request.databases().map(|database| database.name()).collect(),
+            Owner::Database(database) => request.tables(database).map(|table| table.name()).collect(),
             _ => return String::new(),
         };
         Value::from(names).to_string()

@@ -1,5 +1,7 @@
 //! Schemas as rows, JSON and scripts. Source: kusto-rest section 8.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 use tidewater_kql::ast::{ExprKind, Literal, Name, Parameter, ParameterType};
 use tidewater_kql::command::SchemaForm;
@@ -129,9 +131,9 @@ fn version(request: &Request<'_>) -> String {
 }
 
 /// A database in the form that Grafana and the query editor read.
-fn database_json(request: &Request<'_>, database: &Database) -> Value {
+fn database_json(request: &Request<'_>, database: &Arc<Database>) -> Value {
     let mut tables = Map::new();
-    for table in database.tables() {
+    for table in request.tables(database) {
         let value = json!({
             "Name": table.name(),
             "EntityType": "Table",
@@ -196,7 +198,7 @@ fn database_json(request: &Request<'_>, database: &Database) -> Value {
     })
 }
 
-fn json_table<'a>(request: &Request<'_>, databases: impl Iterator<Item = &'a Database>) -> Result<ResultTable> {
+fn json_table<'a>(request: &Request<'_>, databases: impl Iterator<Item = &'a Arc<Database>>) -> Result<ResultTable> {
     let mut members = Map::new();
     for database in databases {
         members.insert(database.name().to_string(), database_json(request, database));
@@ -206,7 +208,7 @@ fn json_table<'a>(request: &Request<'_>, databases: impl Iterator<Item = &'a Dat
     table.finish()
 }
 
-fn database_rows(request: &Request<'_>, database: &Database, out: &mut TableBuilder) {
+fn database_rows(request: &Request<'_>, database: &Arc<Database>, out: &mut TableBuilder) {
     let version = version(request);
     let name = || Cell::from(database.name());
     let pretty = || Cell::from(database.pretty_name());
@@ -222,7 +224,7 @@ fn database_rows(request: &Request<'_>, database: &Database, out: &mut TableBuil
         "".into(),
         "".into(),
     ]);
-    for table in database.tables() {
+    for table in request.tables(database) {
         let row = |column: Cell, ty: Cell, docstring: Cell| {
             vec![
                 name(),
@@ -249,7 +251,7 @@ fn database_rows(request: &Request<'_>, database: &Database, out: &mut TableBuil
 pub fn databases(request: &Request<'_>, names: &[Name], as_json: bool) -> Result<ResultTable> {
     let databases = super::databases::chosen(request, names)?;
     if as_json {
-        return json_table(request, databases.iter().map(|database| database.as_ref()));
+        return json_table(request, databases.iter());
     }
     let mut table = TableBuilder::new(ROWS);
     for database in databases {
@@ -279,10 +281,10 @@ pub fn database(
             table.finish()
         }
         SchemaForm::Json if is_known => TableBuilder::new(&[("DatabaseSchema", KqlType::String)]).finish(),
-        SchemaForm::Json => json_table(request, std::iter::once(database.as_ref())),
+        SchemaForm::Json => json_table(request, std::iter::once(database)),
         SchemaForm::CslSchema => {
             let mut table = TableBuilder::new(TABLE_SCHEMA);
-            for known in database.tables() {
+            for known in request.tables(database) {
                 table.row(vec![
                     known.name().into(),
                     csl_schema(known.schema()).into(),
@@ -295,7 +297,7 @@ pub fn database(
         }
         SchemaForm::CslScript => {
             let mut table = TableBuilder::new(&[("DatabaseSchemaScript", KqlType::String)]);
-            for line in script(database) {
+            for line in script(request, database) {
                 table.row(vec![line.into()]);
             }
             table.finish()
@@ -310,7 +312,7 @@ fn minor(version: &str) -> Option<u64> {
 }
 
 /// Commands that make the database's entities again.
-fn script(database: &Database) -> Vec<String> {
+fn script(request: &Request<'_>, database: &Arc<Database>) -> Vec<String> {
     let properties = |folder: Option<&str>, docstring: Option<&str>| {
         let parts = [("folder", folder), ("docstring", docstring)];
         let parts = parts.iter().filter_map(|(name, text)| Some(format!("{name} = {}", Value::from((*text)?))));
@@ -318,7 +320,7 @@ fn script(database: &Database) -> Vec<String> {
         if parts.is_empty() { parts } else { format!("with ({parts}) ") }
     };
     let mut lines = Vec::new();
-    for table in database.tables() {
+    for table in request.tables(database) {
         let properties = properties(table.folder(), table.docstring());
         let columns = csl_schema(table.schema()).replace(',', ", ");
         let line = format!(".create-merge table {} ({columns}) {properties}", quoted_name(table.name()));

@@ -31,8 +31,12 @@ const MAX_LIFE: i64 = timespan::TICKS_PER_DAY;
 pub async fn run(request: &Request<'_>, command: StoredResultCommand) -> Result<ResultTable> {
     let database = request.database()?;
     let now = request.context.now_ticks;
+    // Those of others are hidden. Source: stored-query-results page; admins may drop them.
+    let sees =
+        |result: &StoredQueryResult| request.access.is_admin(database) || request.access.is_own(&result.principal);
     let live = |name: &str| {
-        stored::find::<StoredQueryResult>(&request.snapshot, database, name).filter(|result| result.expires > now)
+        stored::find::<StoredQueryResult>(&request.snapshot, database, name)
+            .filter(|result| result.expires > now && sees(result))
     };
     match command {
         StoredResultCommand::Set { replace, is_async, name, properties, query: _, query_span } => {
@@ -40,7 +44,7 @@ pub async fn run(request: &Request<'_>, command: StoredResultCommand) -> Result<
         }
         StoredResultCommand::Show { name: None } => {
             let mut all = stored::all::<StoredQueryResult>(&request.snapshot, database);
-            all.retain(|(_, result)| result.expires > now);
+            all.retain(|(_, result)| result.expires > now && sees(result));
             rows(request, database, all)
         }
         StoredResultCommand::Show { name: Some(name) } => {
@@ -205,7 +209,7 @@ impl Storing {
     async fn run(self) -> Result<ResultTable> {
         let database = Arc::clone(self.database()?);
         let old = self.old()?;
-        let view = View::new(&self.service, Arc::clone(&self.snapshot), &self.context.database)?;
+        let view = View::new(&self.service, &self.context, Arc::clone(&self.snapshot), &self.context.database)?;
         let running = keep::plan(&self.service, &self.context, &view, &self.text).await?;
         let table = keep::new_table(&self.service, database.id(), running.schema())?;
         let kept = keep::write(&self.service, &self.context, running, &table.target(), self.preview).await?;

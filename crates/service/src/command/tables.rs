@@ -16,6 +16,7 @@ use crate::policies::{
     self, CachingPolicy, IngestionBatchingPolicy, MergePolicy, RetentionPolicy, RowOrderPolicy, ShardingPolicy,
     StreamingIngestionPolicy,
 };
+use crate::rights::roles::admins_of_new;
 use crate::stored::{self, StoredView};
 use crate::table::{Cell, Columns, TableBuilder};
 
@@ -104,7 +105,7 @@ pub(super) fn attribute_type(ty: KqlType) -> &'static str {
 }
 
 /// A table's name, columns, folder and docstring as a command gives them.
-fn spec(table: TableDefinition, properties: &[Property]) -> Result<TableSpec> {
+fn spec(request: &Request<'_>, table: TableDefinition, properties: &[Property]) -> Result<TableSpec> {
     let mut columns: Vec<Column> = Vec::with_capacity(table.columns.len());
     for column in table.columns {
         if columns.iter().any(|known| known.name == column.name.text) {
@@ -120,7 +121,8 @@ fn spec(table: TableDefinition, properties: &[Property]) -> Result<TableSpec> {
         schema: TableSchema::new(columns),
         folder: property_text(properties, "folder"),
         docstring: property_text(properties, "docstring"),
-        internal: false,
+        properties: admins_of_new(request.context),
+        ..TableSpec::default()
     })
 }
 
@@ -168,7 +170,7 @@ pub async fn create(
     properties: &[Property],
 ) -> Result<ResultTable> {
     let database = request.database()?;
-    let spec = spec(table, properties)?;
+    let spec = spec(request, table, properties)?;
     let known = database.table(&spec.name);
     if known.is_none() && stored::find::<StoredView>(&request.snapshot, database, &spec.name).is_some() {
         return Err(Error::entity_exists("MaterializedView", &spec.name));
@@ -196,7 +198,7 @@ pub async fn create_many(
     properties: &[Property],
 ) -> Result<ResultTable> {
     let database = request.database()?;
-    let specs = tables.into_iter().map(|table| spec(table, properties)).collect::<Result<Vec<_>>>()?;
+    let specs = tables.into_iter().map(|table| spec(request, table, properties)).collect::<Result<Vec<_>>>()?;
     for spec in &specs {
         if let Some(known) = database.table(&spec.name).filter(|_| merge) {
             check_merge(known, &spec.schema)?;
@@ -225,6 +227,7 @@ pub async fn create_based_on(
     let spec = TableSpec {
         folder: text("folder", base.folder()),
         docstring: text("docstring", base.docstring()),
+        properties: admins_of_new(request.context),
         ..TableSpec::new(name, base.schema().clone())
     };
     let mode = if if_not_exists { CreateMode::IfNotExists } else { CreateMode::New };
@@ -240,7 +243,7 @@ pub async fn alter(
     properties: &[Property],
 ) -> Result<ResultTable> {
     let database = request.database()?;
-    let spec = spec(table, properties)?;
+    let spec = spec(request, table, properties)?;
     let known = request.table(&spec.name)?;
     // Another type would make the old data unreadable; `.alter column` says so openly.
     check_merge(known, &spec.schema)?;
@@ -289,7 +292,7 @@ pub async fn drop(request: &Request<'_>, names: &[Name], if_exists: bool) -> Res
     }
     let mut out = TableBuilder::new(DROPPED);
     let request = request.refreshed();
-    for table in request.database()?.tables() {
+    for table in request.tables(request.database()?) {
         out.row(vec![table.name().into(), database.name().into()]);
     }
     out.finish()
@@ -361,7 +364,7 @@ fn details_row(request: &Request<'_>, database: &Database, table: &Table) -> Vec
 pub fn show_all(request: &Request<'_>, names: &[Name], details: bool) -> Result<ResultTable> {
     let database = request.database()?;
     let tables: Vec<&Arc<Table>> = if names.is_empty() {
-        database.tables().collect()
+        request.tables(database).collect()
     } else {
         names.iter().map(|name| request.table(&name.text)).collect::<Result<_>>()?
     };
@@ -426,7 +429,7 @@ pub fn extents(
 ) -> Result<ResultTable> {
     let mut chosen: Vec<(&Database, &Table)> = Vec::new();
     let databases: Vec<&Arc<Database>> = match &scope {
-        ExtentScope::Cluster => request.snapshot.databases().collect(),
+        ExtentScope::Cluster => request.databases().collect(),
         ExtentScope::Database(None) => vec![request.database()?],
         ExtentScope::Database(Some(name)) => vec![request.named_database(&name.text)?],
         ExtentScope::Databases(names) => {
@@ -435,7 +438,7 @@ pub fn extents(
         ExtentScope::Tables(_) => Vec::new(),
     };
     for database in databases {
-        chosen.extend(database.tables().map(|table| (database.as_ref(), table.as_ref())));
+        chosen.extend(request.tables(database).map(|table| (database.as_ref(), table.as_ref())));
     }
     if let ExtentScope::Tables(names) = &scope {
         for name in names {

@@ -24,6 +24,8 @@ pub(crate) enum Place {
         database: DatabaseId,
         /// Its name.
         name: String,
+        /// Properties that make somebody its admin.
+        admins: Vec<(String, String, serde_json::Value)>,
     },
 }
 
@@ -116,13 +118,14 @@ pub(crate) fn run(store: &Store, job: Job) -> Result<Ready> {
     let mut inferred_header = None;
     let (schema, target, existing) = match place {
         Place::Existing(table) => (table.schema().clone(), table.target(), Some(table)),
-        Place::Inferred { database, name } => {
+        Place::Inferred { database, name, admins } => {
             let first = sources.first().ok_or_else(|| Error::bad_request("there is no data to make a table of"))?;
             let inferred =
                 infer_schema(first.input()?, &first.options(&properties)).map_err(|error| at(&first.name, error))?;
             let spec = TableSpec {
                 folder: properties.folder.clone(),
                 docstring: properties.docstring.clone(),
+                properties: admins,
                 ..TableSpec::new(name, inferred.schema.clone())
             };
             let made = store.new_table(database, &spec)?;

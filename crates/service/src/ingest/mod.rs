@@ -25,6 +25,9 @@ use crate::service::Service;
 use crate::updates::{Ingestion, NewRows, dependents, keeps_nothing};
 use crate::usage::Phase;
 
+use crate::rights::Access;
+use crate::rights::roles::admins_of_new;
+
 use load::{Loaded, Place};
 pub(crate) use properties::IngestProperties;
 pub use spool::{Payload, Spool, SpooledFile};
@@ -168,7 +171,20 @@ impl Service {
         let Some(database) = snapshot.database(&context.database) else {
             return Err(Error::database_not_found(&context.database));
         };
+        let access = Access::of(&self.inner().options.rights, context, Arc::clone(&snapshot));
         let table = database.table(&request.table).cloned();
+        let may = match &table {
+            Some(table) => access.may_ingest(database, table),
+            None if request.create_table => access.may_create(database),
+            None => access.may_ingest_anywhere(database) || access.may_show(database),
+        };
+        if !may {
+            let name = database.name();
+            return Err(access.refused(&match access.sees(database) {
+                true => format!("ingest into table '{}' of database '{name}'", request.table),
+                false => format!("ingest into database '{name}'"),
+            }));
+        }
         if table.is_none() && !request.create_table {
             return Err(Error::entity_not_found("Table", &request.table));
         }
@@ -241,7 +257,8 @@ impl Service {
                 None => {
                     let database = snapshot.database(&context.database);
                     let database = database.ok_or_else(|| Error::database_not_found(&context.database))?;
-                    Place::Inferred { database: database.id(), name: request.table.clone() }
+                    let admins = admins_of_new(&context);
+                    Place::Inferred { database: database.id(), name: request.table.clone(), admins }
                 }
             },
             sources: vec![load::Source {

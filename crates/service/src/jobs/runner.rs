@@ -21,8 +21,10 @@ use super::results::{KeptRows, kept_batch, kept_schema, shown_tables};
 use super::{Body, JobError, KIND, Live, State, Target};
 use crate::context::{Context, DEFAULT_DATABASE};
 use crate::error::{Error, Fault, Result};
+use crate::identity::Identity;
 use crate::journal::{Mark, Sort};
 use crate::memory::{self, MemoryBounds};
+use crate::rights::roles::admins_of_new;
 use crate::service::Service;
 use crate::usage::{Phase, Usage};
 use crate::view::View;
@@ -40,6 +42,7 @@ pub(super) struct Run {
     pub(super) statement: Statement,
     pub(super) live: Live,
     pub(super) usage: Usage,
+    pub(super) identity: Arc<Identity>,
 }
 
 /// What a finished statement did.
@@ -111,21 +114,34 @@ pub(super) async fn advance(
 }
 
 /// What the names of a statement mean: the tables of one database, or of all with the default one first.
-pub(super) fn scope(service: &Service, database: Option<&str>) -> Result<SqlScope, SqlFault> {
+pub(super) fn scope(
+    service: &Service,
+    context: &Context,
+    database: Option<&str>,
+) -> Result<(SqlScope, View), SqlFault> {
     let snapshot = service.store().snapshot();
     if let Some(database) = database
         && snapshot.database(database).is_none()
     {
-        return Err(SqlFault::new("3D000", format!("the database '{database}' does not exist")));
+        return Err(SqlFault::new(UNKNOWN_DATABASE, format!("the database '{database}' does not exist")));
     }
     let current = database.unwrap_or(DEFAULT_DATABASE);
-    let view = View::new(service, snapshot, current).map_err(|error| system(&error))?;
-    let view: Arc<dyn CatalogView> = Arc::new(view);
-    let mut search = vec![view.current_database().to_string()];
+    let seen = View::new(service, context, Arc::clone(&snapshot), current).map_err(|error| system(&error))?;
+    let mut search = vec![seen.current_database().to_string()];
     if database.is_none() {
-        search.extend(view.database_names().into_iter().filter(|name| name != view.current_database()));
+        let names = seen.database_names();
+        search.retain(|name| names.contains(name));
+        search.extend(names.into_iter().filter(|name| name != seen.current_database()));
+    } else if let Some(database) = snapshot.database(current) {
+        seen.access().require_query(database).map_err(|error| forbidden(&error))?;
     }
-    Ok(SqlScope { view, search })
+    let view: Arc<dyn CatalogView> = Arc::new(seen.clone());
+    Ok((SqlScope { view, search }, seen))
+}
+
+/// The refusal of what exists and may not be read, where a name did not resolve for that reason: it says more.
+pub(super) fn forbidden_name(fault: &SqlFault, seen: &View) -> Option<Error> {
+    matches!(fault.code, sql::UNKNOWN_TABLE | UNKNOWN_DATABASE).then(|| seen.denial()).flatten()
 }
 
 impl Run {
@@ -172,7 +188,7 @@ impl Run {
         let text = self.body.effective_sql.as_deref().unwrap_or(&self.body.sql);
         let mark = service.inner().journal.begin(Sort::Query, &context, text);
         let outcome = tokio::select! {
-            outcome = self.usage.future(Phase::Execution, Box::pin(self.statement(service))) => outcome.map_err(Stopped::from),
+            outcome = self.usage.future(Phase::Execution, Box::pin(self.statement(service, &context))) => outcome.map_err(Stopped::from),
             () = self.live.cancel.cancelled() => Err(Stopped::Cancelled),
             () = tokio::time::sleep_until(context.deadline.into()) => Err(Stopped::TimedOut(time)),
         };
@@ -182,6 +198,7 @@ impl Run {
 
     fn context(&self, time: Duration) -> Context {
         let mut context = Context::new(self.body.database.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_string()));
+        context.sign_in(Arc::clone(&self.identity));
         context.client_request_id = self.id.clone();
         context.user = self.body.user.clone();
         context.application = self.body.client.clone();
@@ -192,18 +209,25 @@ impl Run {
         context
     }
 
-    async fn statement(&self, service: &Service) -> Result<Done, SqlFault> {
-        let scope = scope(service, self.body.database.as_deref())?;
+    async fn statement(&self, service: &Service, context: &Context) -> Result<Done, SqlFault> {
+        let (scope, seen) = scope(service, context, self.body.database.as_deref())?;
+        let outcome = self.within(service, &scope, &seen).await;
+        outcome.map_err(|fault| forbidden_name(&fault, &seen).map_or(fault, |denial| forbidden(&denial)))
+    }
+
+    /// The statement over what its caller may read, once it is clear that they may do what it does.
+    async fn within(&self, service: &Service, scope: &SqlScope, seen: &View) -> Result<Done, SqlFault> {
         let named = |name: &str| TableName { database: None, table: name.to_string() };
+        self.check(scope, seen)?;
         match (&self.statement, &self.body.target) {
             (Statement::Rows(query), Some(Target::Create(name))) => {
-                self.create(service, &scope, &named(name), false, query).await
+                self.create(service, scope, &named(name), false, query).await
             }
             (Statement::Rows(query), Some(Target::Insert(name))) => {
-                self.insert(service, &scope, &named(name), &[], query).await
+                self.insert(service, scope, &named(name), &[], query).await
             }
             (Statement::Rows(query), None) => {
-                let rows = self.plan(service, &scope, query).await?;
+                let rows = self.plan(service, scope, query).await?;
                 let names = rows.schema.columns.iter().map(|column| column.name.clone());
                 let schema = kept_schema(rows.plan.schema().as_arrow(), names)?;
                 let stream = self.stream(service, &rows).await?;
@@ -214,12 +238,12 @@ impl Run {
                 self.keep(service, batch.schema(), futures::stream::iter([Ok(batch)])).await
             }
             (Statement::CreateTableAs { table, if_not_exists, query }, _) => {
-                self.create(service, &scope, table, *if_not_exists, query).await
+                self.create(service, scope, table, *if_not_exists, query).await
             }
             (Statement::InsertInto { table, columns, query }, _) => {
-                self.insert(service, &scope, table, columns, query).await
+                self.insert(service, scope, table, columns, query).await
             }
-            (Statement::DropTable { table, if_exists }, _) => drop_table(service, &scope, table, *if_exists).await,
+            (Statement::DropTable { table, if_exists }, _) => drop_table(service, scope, table, *if_exists).await,
         }
     }
 
@@ -247,6 +271,44 @@ impl Run {
         }
         writer.finish().await.map_err(stored)?;
         Ok(Done { rows: count, kept: Some(kept), ..Done::default() })
+    }
+
+    /// Refuses a statement that writes where its caller may not.
+    fn check(&self, scope: &SqlScope, seen: &View) -> Result<(), SqlFault> {
+        let named = |name: &String| TableName { database: None, table: name.clone() };
+        let (made, filled, dropped) = match (&self.statement, &self.body.target) {
+            (Statement::Rows(_), Some(Target::Create(name))) => (Some(named(name)), None, None),
+            (Statement::Rows(_), Some(Target::Insert(name))) => (None, Some(named(name)), None),
+            (Statement::CreateTableAs { table, .. }, _) => (Some(table.clone()), None, None),
+            (Statement::InsertInto { table, .. }, _) => (None, Some(table.clone()), None),
+            (Statement::DropTable { table, .. }, _) => (None, None, Some(table.clone())),
+            (Statement::Rows(_) | Statement::ShowTables, _) => (None, None, None),
+        };
+        let access = seen.access();
+        let snapshot = seen.snapshot();
+        if let Some(name) = made {
+            let database = target_database(scope, &name)?;
+            if let Some(database) = snapshot.database(&database)
+                && !access.may_create(database)
+            {
+                let action = format!("make entities in database '{}'", database.name());
+                return Err(forbidden(&access.refused(&action)));
+            }
+        }
+        for (name, is_drop) in filled.map(|name| (name, false)).into_iter().chain(dropped.map(|name| (name, true))) {
+            let Some(handle) = scope.table(&name) else { continue };
+            let Some(database) = snapshot.database(&handle.database) else { continue };
+            let Some(table) = database.table(&handle.name) else { continue };
+            let (may, action) = match is_drop {
+                true => (access.is_table_admin(database, table), "administer"),
+                false => (access.may_ingest(database, table), "ingest into"),
+            };
+            if !may {
+                let action = format!("{action} table '{}' of database '{}'", table.name(), database.name());
+                return Err(forbidden(&access.refused(&action)));
+            }
+        }
+        Ok(())
     }
 
     async fn plan(&self, service: &Service, scope: &SqlScope, query: &Ast) -> Result<SqlRows, SqlFault> {
@@ -291,7 +353,10 @@ impl Run {
         let snapshot = service.store().snapshot();
         let id = snapshot.database(&database).map(|database| database.id());
         let id = id.ok_or_else(|| SqlFault::new("3D000", format!("the database '{database}' does not exist")))?;
-        let spec = TableSpec::new(name.table.clone(), rows.schema.clone());
+        let spec = TableSpec {
+            properties: admins_of_new(&self.context(BATCH_TIME)),
+            ..TableSpec::new(name.table.clone(), rows.schema.clone())
+        };
         let new_table = service.store().new_table(id, &spec).map_err(|error| of_service(&error.into()))?;
         let writer = service.store().writer_task(&new_table.target());
         let (staged, count) = self.write(service, &rows, &rows.schema, writer, None).await?;
@@ -364,6 +429,14 @@ fn note(mark: &Arc<Mark>, outcome: &Result<Done, Stopped>) {
 fn system(error: &Error) -> SqlFault {
     tracing::error!(%error, "a job met an internal error");
     SqlFault::new(sql::SYSTEM, "an internal error stopped the query")
+}
+
+/// SQLSTATE of what the caller may not do.
+const FORBIDDEN: &str = "42501";
+const UNKNOWN_DATABASE: &str = "3D000";
+
+fn forbidden(error: &Error) -> SqlFault {
+    SqlFault::new(FORBIDDEN, error.message())
 }
 
 /// A service error as a job's.

@@ -1,12 +1,16 @@
 //! Submission: everything that can be refused without the catalog is refused before a record exists.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tidewater_plan::sql::{Statement, parse_statement, plan_rows};
 
 use super::results::kept_schema;
 use super::{Body, Job, KIND, Live, MAX_WAITING, ScheduledRun, State, Tenant, job_of, parameters, runner};
+use crate::context::{Context, DEFAULT_DATABASE};
 use crate::error::{Error, Fault, Result};
+use crate::identity::Identity;
 use crate::service::Service;
 use crate::usage::Usage;
 
@@ -49,6 +53,9 @@ pub struct Submission {
     pub schedule: Option<ScheduledRun>,
     /// A statement that writes is refused.
     pub reads_only: bool,
+    /// Who has signed in: whose rights the statement has, also when a schedule runs it.
+    #[serde(default = "Identity::anonymous")]
+    pub identity: Identity,
 }
 
 /// What makes a repeated submission the same one.
@@ -173,7 +180,14 @@ impl Service {
             Statement::ShowTables | Statement::DropTable { .. } => return Ok(dry),
         };
         let refused = |fault: tidewater_plan::sql::SqlFault| Error::bad_request(fault.message);
-        let scope = runner::scope(self, submission.database.as_deref()).map_err(refused)?;
+        let mut context = Context::new(submission.database.as_deref().unwrap_or(DEFAULT_DATABASE));
+        context.sign_in(Arc::new(submission.identity.clone()));
+        let (scope, seen) = runner::scope(self, &context, submission.database.as_deref()).map_err(refused)?;
+        // What exists and may not be read does not resolve; that it is forbidden says more.
+        let refused = |fault: tidewater_plan::sql::SqlFault| match runner::forbidden_name(&fault, &seen) {
+            Some(denial) => denial,
+            None => Error::bad_request(fault.message),
+        };
         let rows = plan_rows(query, &scope, self.sql_session()).await.map_err(refused)?;
         let names = rows.schema.columns.iter().map(|column| column.name.clone());
         let schema = kept_schema(rows.plan.schema().as_arrow(), names).map_err(refused)?;
@@ -276,7 +290,8 @@ impl Service {
             }
         };
         let job = job_of(&record, record.created)?;
-        let run = runner::Run { scope: record.scope, id, body, statement, live, usage: Usage::default() };
+        let identity = Arc::new(submission.identity);
+        let run = runner::Run { scope: record.scope, id, body, statement, live, usage: Usage::default(), identity };
         let service = self.clone();
         self.spawn(async move { run.carry_out(&service).await });
         Ok(job)

@@ -182,7 +182,7 @@ impl Service {
         context.group = self.inner().workloads.get().known(workload::VIEWS);
         context.usage.set_workload_group(workload::VIEWS);
         let _counted = self.inner().consumed.begin(Resource::MaterializedView);
-        let catalog = View::new(self, Arc::clone(&snapshot), database.name())?;
+        let catalog = View::of_server(self, Arc::clone(&snapshot), database.name())?;
         let plan = &old.plan;
         let delta = format!("{} {} | {}", head(&old, old.cursor), plan.prefix, plan.partial);
         let running = keep::plan(self, &context, &catalog, &delta).await?;

@@ -6,6 +6,8 @@
 //! case are separated by a line `;;`: the last one is compared. `UPDATE_CASES=new` fills in empty answers.
 //! `{database}` is the case's database, `{cases}` the folder of cases.
 //!
+//! A line `as: aaduser=ann@x.org;tenant groups=g1,g2` before a request says who sends it.
+//!
 //! A line `--` among a table's rows begins another extent. The answers under `cases/plans/` are execution plans
 //! (see `plans`). `settings` runs the same cases under other settings of the engine.
 //!
@@ -21,7 +23,10 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use tidewater_kql::value::{datetime, decimal::Decimal, guid, real, timespan};
 use tidewater_kql::{KqlType, TableSchema};
-use tidewater_service::{CommandAnswer, Context, Error, QueryAnswer, RequestOptions, ResultTable, Service};
+use tidewater_service::{
+    ACCOUNT_AUTHORITY, CommandAnswer, Context, Error, Identity, PrincipalKind, QueryAnswer, RequestOptions,
+    ResultTable, Service,
+};
 
 use crate::plans;
 
@@ -254,6 +259,8 @@ fn print_batches(schema: &TableSchema, batches: &[RecordBatch]) -> (Vec<(String,
 async fn run(service: &Service, database: &str, request: &str, case: &Case) -> Answer {
     let text = request.trim_end();
     let mut context = Context::new(database);
+    let (text, caller) = caller_of(text);
+    context.sign_in(std::sync::Arc::new(caller));
     context.options = RequestOptions::new(case.options.iter().cloned());
     context.parameters = case.parameters.iter().cloned().collect();
     if let Err(error) = context.apply_options(Duration::from_secs(240)) {
@@ -287,6 +294,33 @@ async fn run(service: &Service, database: &str, request: &str, case: &Case) -> A
             Answer::Results(printed)
         }
     }
+}
+
+/// A line `as: principal [groups=a,b] [name=N]` before a request says who sends it; nobody who has signed in otherwise.
+/// What stands after `;` is the tenant, an id with `@` is the UPN too.
+fn caller_of(text: &str) -> (&str, Identity) {
+    let Some((line, rest)) = text.strip_prefix("as: ").and_then(|text| text.split_once('\n')) else {
+        return (text, Identity::anonymous());
+    };
+    let mut words = line.split_whitespace();
+    let (kind, id) = words.next().and_then(|principal| principal.split_once('=')).expect("as: kind=id");
+    let (id, tenant) = id.split_once(';').unwrap_or((id, ""));
+    let mut identity = Identity {
+        kind: if kind == "aadapp" { PrincipalKind::Application } else { PrincipalKind::User },
+        id: id.to_string(),
+        tenant: tenant.to_string(),
+        upn: if id.contains('@') { id.to_string() } else { String::new() },
+        authority: if tenant.is_empty() { ACCOUNT_AUTHORITY.to_string() } else { "https://issuer".to_string() },
+        ..Identity::anonymous()
+    };
+    for word in words {
+        match word.split_once('=').expect("name=value") {
+            ("groups", groups) => identity.groups = groups.split(',').map(str::to_string).collect(),
+            ("name", name) => identity.name = name.to_string(),
+            other => panic!("as: {other:?}"),
+        }
+    }
+    (rest, identity)
 }
 
 /// The rows of the first result, or the error's code and message.
@@ -480,7 +514,7 @@ async fn run_file(service: &Service, path: &Path, number: usize, mode: &Mode) ->
     }
     let mut count = 0;
     // Cases of commands and ingestion change what they see: each gets a database of its own.
-    let stateful = ["commands", "ingest", "entities"].iter().any(|folder| name.starts_with(folder));
+    let stateful = ["commands", "ingest", "entities", "security"].iter().any(|folder| name.starts_with(folder));
     let root = cases_root().canonicalize().unwrap().display().to_string();
     let mut failures = Vec::new();
     let mut filled: Vec<(usize, String)> = Vec::new();

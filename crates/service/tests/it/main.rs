@@ -20,7 +20,7 @@ mod usage;
 
 use std::path::Path;
 
-use tidewater_service::{Service, ServiceOptions};
+use tidewater_service::{Rights, Service, ServiceOptions};
 
 /// A service over an empty directory; must be called on a runtime.
 fn open_service(folder: &Path) -> Service {
@@ -36,6 +36,7 @@ fn open_service_with(folder: &Path, options: ServiceOptions) -> Service {
         max_concurrent: 100,
         external_directories: vec![data],
         cluster_names: vec!["http://127.0.0.1:8080".to_string(), "here".to_string()],
+        rights: Rights::with_administrators(&["anonymous".to_string()]).unwrap(),
         ..options
     };
     Service::open(folder, options).unwrap()

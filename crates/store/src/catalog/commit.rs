@@ -15,6 +15,7 @@ use crate::id::{ExtentId, TableId};
 #[derive(Debug)]
 pub struct NewTable {
     pub(crate) row: TableRow,
+    pub(crate) properties: Vec<(String, String, serde_json::Value)>,
     pub(crate) directory: Arc<TableDirectory>,
 }
 
@@ -146,13 +147,13 @@ pub(crate) fn plan(snapshot: &Snapshot, draft: &mut Draft, commit: Commit) -> Re
         }
     }
     let mut created = Vec::with_capacity(commit.create.len());
-    for NewTable { row, directory } in commit.create {
+    for NewTable { row, properties, directory } in commit.create {
         if created.iter().any(|(_, database, name)| *database == row.database && *name == row.name) {
             return Err(Error::exists(Entity::Table, &row.name));
         }
         created.push((row.id, row.database, row.name.clone()));
         draft.directories.insert(row.id, directory);
-        plan::put_new_table(snapshot, draft, row)?;
+        plan::put_new_table(snapshot, draft, row, &properties)?;
     }
     for (table, steps) in &commit.alter {
         plan::alter_table(snapshot, draft, *table, steps)?;

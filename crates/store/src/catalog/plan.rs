@@ -40,6 +40,8 @@ pub struct TableSpec {
     pub docstring: Option<String>,
     /// Holds the rows of something else: no user sees it by name.
     pub internal: bool,
+    /// Properties that the table begins with: kind, name and value. One that exists already keeps its own.
+    pub properties: Vec<(String, String, serde_json::Value)>,
 }
 
 impl TableSpec {
@@ -69,6 +71,45 @@ pub struct FunctionSpec {
     pub docstring: Option<String>,
     /// A view: wildcards of tables see it.
     pub is_view: bool,
+    /// The value of its [`COMPANION`] property of this kind, for a function that is new.
+    pub companion: Option<(String, serde_json::Value)>,
+}
+
+/// Between what a property is and the kind of the entity it belongs to: `principals of function`. Such a property of a database
+/// has the entity's name, and goes when the entity goes.
+pub const COMPANION: &str = " of ";
+
+/// What functions are called in the kinds of companions.
+const FUNCTION: &str = "function";
+
+/// Companions go with what they belong to, so that nothing of the same name inherits them.
+pub(crate) fn drop_companions(snapshot: &Snapshot, draft: &mut Draft) {
+    let mut gone: Vec<(DatabaseId, String, String)> = Vec::new();
+    for change in &draft.changes {
+        match change {
+            Change::DropFunction { database, name } => gone.push((*database, FUNCTION.to_string(), name.clone())),
+            Change::DropProperty(PropertyKey { owner: PropertyOwner::Database(database), kind, name })
+                if !kind.contains(COMPANION) =>
+            {
+                gone.push((*database, kind.clone(), name.clone()));
+            }
+            _ => {}
+        }
+    }
+    for (database, kind, name) in gone {
+        let owner = PropertyOwner::Database(database);
+        let ending = format!("{COMPANION}{kind}");
+        let keys: Vec<PropertyKey> =
+            snapshot.keys_of(owner).filter(|key| key.name == name && key.kind.ends_with(&ending)).cloned().collect();
+        for key in keys {
+            let is_put = draft.changes.iter().any(
+                |change| matches!(change, Change::PutProperty { key: put, .. } | Change::DropProperty(put) if *put == key),
+            );
+            if !is_put {
+                draft.changes.push(Change::DropProperty(key));
+            }
+        }
+    }
 }
 
 /// One alteration of a table.
@@ -260,17 +301,27 @@ pub(crate) fn create_table(
     }
     let row = new_table_row(database_id, spec, draft.now)?;
     let id = row.id;
-    put_new_table(snapshot, draft, row)?;
+    put_new_table(snapshot, draft, row, &spec.properties)?;
     Ok(id)
 }
 
 /// Adds the row of a new table, whose name must be free.
-pub(crate) fn put_new_table(snapshot: &Snapshot, draft: &mut Draft, row: TableRow) -> Result<()> {
+pub(crate) fn put_new_table(
+    snapshot: &Snapshot,
+    draft: &mut Draft,
+    row: TableRow,
+    properties: &[(String, String, serde_json::Value)],
+) -> Result<()> {
     if database(snapshot, row.database)?.table(&row.name).is_some() {
         return Err(Error::exists(Entity::Table, &row.name));
     }
     let row = TableRow { ordinal: draft.ordinal(), ..row };
+    let owner = PropertyOwner::Table(row.id);
     draft.changes.push(Change::PutTable(row));
+    for (kind, name, value) in properties {
+        let key = PropertyKey { owner, kind: kind.clone(), name: name.clone() };
+        draft.changes.push(Change::PutProperty { key, value: value.clone() });
+    }
     Ok(())
 }
 
@@ -441,6 +492,11 @@ pub(crate) fn put_function(
         (Some(_), CreateMode::New) => return Err(Error::exists(Entity::Function, &spec.name)),
         (Some(_), CreateMode::IfNotExists) => return Ok(()),
         _ => {}
+    }
+    if let (None, Some((kind, value))) = (known, &spec.companion) {
+        let (owner, name) = (PropertyOwner::Database(database_id), spec.name.clone());
+        let key = PropertyKey { owner, kind: format!("{kind}{COMPANION}{FUNCTION}"), name };
+        draft.changes.push(Change::PutProperty { key, value: value.clone() });
     }
     draft.changes.push(Change::PutFunction(FunctionRow {
         database: database_id,

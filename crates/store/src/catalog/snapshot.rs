@@ -71,6 +71,12 @@ impl Snapshot {
         self.properties.get(key)
     }
 
+    /// The keys of all properties of one owner.
+    pub fn keys_of(&self, owner: PropertyOwner) -> impl Iterator<Item = &PropertyKey> {
+        let from = PropertyKey { owner, kind: String::new(), name: String::new() };
+        self.properties.range(from..).map(|(key, _)| key).take_while(move |key| key.owner == owner)
+    }
+
     /// All properties of one owner and kind, by name.
     pub fn properties(&self, owner: PropertyOwner, kind: &str) -> impl Iterator<Item = (&str, &serde_json::Value)> {
         let from = PropertyKey { owner, kind: kind.to_string(), name: String::new() };
