@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Request;
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
-use crate::journal::{CANCELLED, COMMANDS, COMPLETED, DataOperation, Entry, Journal, QUERIES, STREAMING, Sort};
+use crate::journal::{CANCELLED, COMMANDS, COMPLETED, DataOperation, Entry, Event, Journal, QUERIES, STREAMING, Sort};
 use crate::table::{Cell, Columns, TableBuilder};
 
 const QUERY_COLUMNS: Columns = &[
@@ -47,7 +47,7 @@ fn journal<'a>(request: &'a Request<'_>) -> &'a Journal {
 }
 
 /// What runs, as far as the caller may see it. Source: show-queries and show-commands pages.
-fn running(request: &Request<'_>, wanted: impl Fn(Sort) -> bool) -> Vec<Entry> {
+fn seen_running(request: &Request<'_>, wanted: impl Fn(Sort) -> bool) -> Vec<Entry> {
     let mut entries = journal(request).running(wanted);
     entries.retain(|entry| request.access.may_see_request(&entry.principal, &entry.database));
     entries
@@ -75,7 +75,7 @@ fn json(value: serde_json::Value) -> Cell {
 pub async fn queries(request: &Request<'_>, running: bool, by_user: Option<&str>) -> Result<ResultTable> {
     let mut out = TableBuilder::new(if running { RUNNING_COLUMNS } else { QUERY_COLUMNS });
     let entries = match running {
-        true => running(request, |sort| sort == Sort::Query),
+        true => seen_running(request, |sort| sort == Sort::Query),
         false => ended(request, QUERIES, None).await?,
     };
     for entry in entries {
@@ -255,7 +255,7 @@ pub async fn operations(request: &Request<'_>, ids: &[String]) -> Result<ResultT
     for id in &ids {
         entries.extend(ended(request, COMMANDS, Some(*id)).await?);
     }
-    entries.extend(running(request, |sort| matches!(sort, Sort::Command(_))));
+    entries.extend(seen_running(request, |sort| matches!(sort, Sort::Command(_))));
     let mut out = TableBuilder::new(OPERATION_COLUMNS);
     for entry in entries {
         let is_own = entry.activity_id == request.context.activity_id;
@@ -292,7 +292,7 @@ pub async fn operation_details(request: &Request<'_>, id: &str) -> Result<Result
     if let Some(outcome) = journal(request).outcome(id).await? {
         return TableBuilder::of_outcome(outcome)?.finish();
     }
-    let running = running(request, |sort| matches!(sort, Sort::Command(_)));
+    let running = seen_running(request, |sort| matches!(sort, Sort::Command(_)));
     let ended = ended(request, COMMANDS, Some(id)).await?;
     let known = running.into_iter().chain(ended).find(|entry| entry.activity_id == id);
     match known {
