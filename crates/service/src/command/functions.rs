@@ -110,7 +110,15 @@ pub async fn check_stored(request: &Request<'_>, database: &Database, function: 
         return Err(Error::of_diagnostics(&function.body, parsed.diagnostics));
     };
     let context = crate::context::Context { database: database.name().to_string(), ..request.context.clone() };
-    check(&Request { context: &context, snapshot: Arc::clone(&request.snapshot), ..*request }, &lambda)
+    check(
+        &Request {
+            context: &context,
+            snapshot: Arc::clone(&request.snapshot),
+            access: request.access.clone(),
+            ..*request
+        },
+        &lambda,
+    )
 }
 
 /// `.alter function f docstring "..."`, `.alter function f folder "..."`

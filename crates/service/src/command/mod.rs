@@ -227,7 +227,7 @@ pub(crate) async fn inner_rows(request: &Request<'_>, inner: Inner) -> Result<Re
     // The rows go to a command, not to a client.
     context.options.set("notruncation", serde_json::Value::Bool(true));
     if !text.trim_start().starts_with('.') {
-        let view = View::new(request.service, Arc::clone(&request.snapshot), &context.database)?;
+        let view = View::new(request.service, &context, Arc::clone(&request.snapshot), &context.database)?;
         let answer = request.service.run_planned(&context, &text, &view, request.mark, None).await?;
         return one_result(answer.results);
     }

@@ -104,7 +104,7 @@ fn view_of_extent(request: &Request<'_>, table: &Table, extent: &Arc<Extent>) ->
     let provider = request.service.store().rows_with_origins(table, std::slice::from_ref(extent))?;
     let database = request.snapshot.database_by_id(table.database_id());
     let database = database.ok_or_else(|| Error::internal("a table without a database"))?.name().to_string();
-    let view = View::new(request.service, Arc::clone(&request.snapshot), &database)?;
+    let view = View::new(request.service, request.context, Arc::clone(&request.snapshot), &database)?;
     Ok(view.with_table(TableHandle {
         database,
         name: table.name().to_string(),
@@ -267,7 +267,7 @@ pub async fn update(
     let text = format!("{statements};\n{}", bracketed(&append.text));
     let mut context = request.context.clone();
     context.options.set("notruncation", Value::Bool(true));
-    let view = View::new(request.service, Arc::clone(&request.snapshot), &context.database)?;
+    let view = View::new(request.service, &context, Arc::clone(&request.snapshot), &context.database)?;
     let mut answer = request.service.run_planned(&context, &text, &view, request.mark, None).await?;
     let Some(mut result) = answer.results.pop() else { return Err(Error::bad_request("nothing is appended")) };
     let own = table.schema();

@@ -234,6 +234,7 @@ fn of_management(command: &ManagementCommand) -> Vec<Need> {
         M::DeleteRecords { is_view: true, .. } => database(D::Admin),
         M::DeleteRecords { table, .. } | M::UpdateRecords { table, .. } => table_at(T::Admin, table),
         M::Purge { database, .. } => in_database(D::Admin, Some(database)),
+        M::ShowPurges { database: None, .. } | M::CancelPurges { database: None, .. } => vec![Need::ClusterAdmin],
         M::ShowPurges { database, .. } | M::CancelPurges { database, .. } => in_database(D::Admin, database.as_ref()),
         M::UndoDropTable { .. } => database(D::Admin),
         M::RenameColumns { renames } => renames.iter().map(|(_, path)| column_at(path)).collect(),
