@@ -241,7 +241,7 @@ pub(crate) const UPDATE_POLICY: &str = "UpdatePolicy";
 
 /// A view in which the source has the new rows and no others.
 fn view_over(service: &Service, snapshot: &Arc<Snapshot>, source: &NewRows) -> Result<View> {
-    let mut view = View::new(service, Arc::clone(snapshot), source.database.name())?;
+    let mut view = View::of_server(service, Arc::clone(snapshot), source.database.name())?;
     for name in [source.name.as_str(), SOURCE] {
         let handle = TableHandle {
             database: source.database.name().to_string(),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use datafusion::catalog::TableProvider;
+use tidewater_kql::command::PolicyKind;
 use tidewater_plan::{
     CatalogView, ExternalCall, ExternalSource, GraphModel, GraphRows, GraphVersion, MaterializedView, StoredFunction,
     TableHandle,
 };
-use tidewater_kql::command::PolicyKind;
 use tidewater_store::{Database, PropertyOwner, Snapshot, Store, Table, TableId};
 
 use crate::context::{Context, now_ticks};

@@ -151,7 +151,7 @@ async fn run(
         context.deadline = context.started + crate::context::MAX_TIMEOUT;
     }
     let work = async move {
-        let view = View::new(&service, snapshot, &context.database)?;
+        let view = View::new(&service, &context, snapshot, &context.database)?;
         let mut answer = service.run_planned(&context, &text, &view, &mark, None).await?;
         if answer.results.is_empty() {
             return Err(Error::bad_request("the query has no result to export"));
@@ -273,7 +273,7 @@ pub async fn put_continuous(
     };
     // The query must bind as it will run, with the columns of the external table.
     let text = text_of(&request.snapshot, &new, 0, 0);
-    let view = View::new(request.service, Arc::clone(&request.snapshot), database.name())?;
+    let view = View::new(request.service, request.context, Arc::clone(&request.snapshot), database.name())?;
     let mut answer = request.service.run_planned(request.context, &text, &view, request.mark, None).await?;
     let result = answer.results.pop().ok_or_else(|| Error::bad_request("the query has no result to export"))?;
     fitting(result, &table.text, &external.source)?;

@@ -417,7 +417,7 @@ async fn planned(
     dimensions: &[String],
 ) -> Result<views::ViewPlan> {
     let context = request.context;
-    let catalog = View::new(request.service, &context, Arc::clone(&request.snapshot), &context.database)?;
+    let catalog = View::new(request.service, context, Arc::clone(&request.snapshot), &context.database)?;
     // With blanks for what stands before it, so that mistakes are told where they are.
     let text = super::only(request.text, definition.query_span);
     let running = keep::plan(request.service, context, &catalog, &text).await?;

@@ -266,7 +266,7 @@ impl Service {
         let (place, options) = place(&self.inner().options.export_directories, &export.table, &external.source)?;
         let mut context = context.clone();
         context.options.set("notruncation", Value::Bool(true));
-        let view = View::new(self, Arc::clone(snapshot), database.name())?;
+        let view = View::of_server(self, Arc::clone(snapshot), database.name())?;
         let mut answer = self.run_planned(&context, text, &view, mark, None).await?;
         let Some(result) = answer.results.pop() else { return Err(Error::bad_request("the query has no result")) };
         write(place, fitting(result, &export.table, &external.source)?, options).await

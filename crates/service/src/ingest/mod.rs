@@ -282,7 +282,7 @@ impl Service {
         let snapshot = self.inner().store.snapshot();
         let (database, name) = match &job.place {
             Place::Existing(table) => (table.database_id(), table.name().to_string()),
-            Place::Inferred { database, name } => (*database, name.clone()),
+            Place::Inferred { database, name, .. } => (*database, name.clone()),
         };
         let database = snapshot.database_by_id(database).cloned();
         let has_dependents = database.as_ref().is_some_and(|known| !dependents(&snapshot, known, &name).is_empty());

@@ -10,8 +10,8 @@ use tidewater_kql::ast::Name;
 use tidewater_kql::command::{
     Command, DatabaseChoice, EntityCommand, EntityGroupCommand, ExtentChoice, ExtentScope, ExternalTableCommand,
     FunctionMode, GraphCommand, JournalScope, ManagementCommand, MappingOwner, MaterializedViewCommand, PolicyCommand,
-    PolicyEdit, PolicyKind, PolicyTarget, PolicyVerb, PutMode, QueryIngestion, RunningCommand, SecurityCommand,
-    SecurityScope, ShowContinuousExport, StoredResultCommand, property_flag,
+    PolicyKind, PolicyTarget, PolicyVerb, PutMode, QueryIngestion, RunningCommand, SecurityCommand, SecurityScope,
+    ShowContinuousExport, StoredResultCommand, property_flag,
 };
 use tidewater_store::{Database, Snapshot};
 
@@ -267,10 +267,6 @@ fn of_management(command: &ManagementCommand) -> Vec<Need> {
 /// What others did is hidden from whoever may not see it. Source: the pages of journals, operations, workload groups,
 /// capacity and their policies.
 fn of_running(command: &RunningCommand) -> Vec<Need> {
-    let policy = |edit: &PolicyEdit| match edit {
-        PolicyEdit::Show => vec![Need::ClusterMonitor],
-        PolicyEdit::Alter(_) | PolicyEdit::Merge(_) | PolicyEdit::Delete => vec![Need::ClusterAdmin],
-    };
     match command {
         RunningCommand::ShowCommandsAndQueries
         | RunningCommand::ShowOperationDetails { .. }
@@ -286,7 +282,6 @@ fn of_running(command: &RunningCommand) -> Vec<Need> {
         | RunningCommand::PutWorkloadGroup { .. }
         | RunningCommand::DropWorkloadGroup { .. } => vec![Need::ClusterAdmin],
         RunningCommand::ShowCapacity { .. } => database(DatabaseRight::Create),
-        RunningCommand::CapacityPolicy(edit) | RunningCommand::ClassificationPolicy(edit, _) => policy(edit),
     }
 }
 
