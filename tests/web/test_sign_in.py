@@ -16,7 +16,7 @@ def secured(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("secured")
     binary = request.config.getoption("--server")
     accounts = directory / "accounts.toml"
-    made = subprocess.run([binary, "account", "add", "ann", "--kind", "user", "--file", str(accounts)], capture_output=True, text=True)
+    made = subprocess.run([binary, "account", "add", "ann", "--kind", "user", "--role", "admin", "--file", str(accounts)], capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     settings = ["sign_in=required", f"accounts_file={accounts}", "local_issuer=true"]
     server = Server(binary, directory / "data", *[part for setting in settings for part in ("--set", setting)], *page_dir(request))

@@ -59,7 +59,6 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
     if unfinished > 0 {
         tracing::warn!(jobs = unfinished, "SQL jobs that a former run left unfinished are marked as failed");
     }
-    service.start_scheduler();
     if let Some(samples) = &config.samples_dir {
         let loaded = service.load_samples(samples).await.map_err(|error| error.to_string())?;
         if !loaded.is_empty() {
@@ -68,6 +67,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
     }
     let app = App::new(service.clone(), config.clone(), address)?;
     check_administrators(&service, &app, &config)?;
+    service.start_scheduler();
     Ok(Server { app, listener, address })
 }
 

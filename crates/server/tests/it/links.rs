@@ -97,6 +97,7 @@ async fn links_need_no_sign_in_and_tell_nothing_without() {
     let server = start_with(|config| {
         config.sign_in = tidewater_server::config::SignIn::Required;
         config.accounts_file = Some(accounts);
+        config.administrators = vec!["aaduser=somebody".to_string()];
     })
     .await;
     let known = page(&server, "/NetDefaultDB?query=T").await;

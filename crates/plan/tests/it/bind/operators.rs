@@ -194,7 +194,7 @@ fn render_leaves_the_rows_and_describes_the_chart() {
 #[test]
 fn what_is_not_served_is_refused_by_its_name() {
     for (text, named) in [
-        ("T | evaluate autocluster()", "plugin 'autocluster'"),
+        ("evaluate sql_request('c', 'SELECT 1')", "plugin 'sql_request'"),
         ("cluster('elsewhere').database('Main').T", "another cluster"),
     ] {
         let found = refusal(text);
