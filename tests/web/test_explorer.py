@@ -1,10 +1,12 @@
 """The explorer: what there is, previews, names, loading files, stored functions; and use without a mouse or by ear."""
+import os
 import pathlib
 
 import pytest
 from playwright.sync_api import expect
 
-AXE = next(iter(sorted((pathlib.Path(__file__).parents[2] / "web" / "node_modules" / "axe-core").glob("axe.min.js"))), None)
+CACHE = pathlib.Path(os.environ.get("WEB_CACHE", pathlib.Path.home() / ".cache" / "tidewater" / "web"))
+AXE = next(iter(sorted(CACHE.glob("packages-*/node_modules/axe-core/axe.min.js"))), None)
 
 
 def menu(tidewater, item, action):
