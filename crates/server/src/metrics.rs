@@ -49,6 +49,7 @@ pub fn route(path: &str) -> &'static str {
         "/metrics" => "/metrics",
         _ if crate::ui::is_path(path) => "/ui",
         _ if path.starts_with("/v1/rest/ingest/") => "/v1/rest/ingest",
+        _ if path.starts_with("/v1/page/") => "/v1/page",
         _ if path.contains("/queries") => "/queries",
         _ => "other",
     }

@@ -1,7 +1,7 @@
 // The one way to the server: adds who asks, and turns every refusal into a `Fault`.
 
 import { root } from "../lib/place";
-import { token, signInNeeded } from "./session";
+import { renewed, signInNeeded, token } from "./session";
 
 /** A place in the query that a fault names; line and column count from 1. */
 export interface Place {
@@ -46,7 +46,7 @@ export interface Options {
   signal?: AbortSignal;
 }
 
-export async function call(path: string, options: Options = {}): Promise<Response> {
+export async function call(path: string, options: Options = {}, again = true): Promise<Response> {
   const headers: Record<string, string> = { accept: "application/json", "x-ms-app": "Tidewater", ...options.headers };
   const shown = await token();
   if (shown) headers.authorization = `Bearer ${shown}`;
@@ -59,6 +59,8 @@ export async function call(path: string, options: Options = {}): Promise<Respons
   }
   if (response.ok) return response;
   if (response.status === 401) {
+    // A token can become void before its time, by a restart for example.
+    if (again && shown && (await renewed())) return call(path, options, false);
     signInNeeded();
     throw new Fault("Sign in first: the server does not know who asks.", 401);
   }

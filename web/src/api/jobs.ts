@@ -36,28 +36,84 @@ const PAGE = 50;
 /** Rows of a result that are fetched. */
 export const MAX_ROWS = 10_000;
 
-function headers(tenant: Tenant): Record<string, string> {
+export function headers(tenant: Tenant): Record<string, string> {
   return { "x-gw-ims-org-id": tenant.organisation, "x-sandbox-name": tenant.sandbox, "x-api-key": "tidewater-page", "content-type": "application/json" };
 }
 
-export async function list(tenant: Tenant, state: string, sought: string, start: string | null): Promise<Page> {
-  const asked = new URLSearchParams({ limit: String(PAGE), orderby: "-created" });
-  if (state) asked.append("property", `state==${state}`);
-  if (sought) asked.append("property", `sql~${sought.replaceAll(",", "\\,")}`);
+/** Which jobs are listed; what is empty does not count. */
+export interface Filter {
+  state: string;
+  sql: string;
+  user: string;
+  /** Times, or days. */
+  from: string;
+  until: string;
+  schedule: string;
+  order: string;
+}
+
+export async function list(tenant: Tenant, filter: Filter, start: string | null): Promise<Page> {
+  const asked = new URLSearchParams({ limit: String(PAGE), orderby: filter.order || "-created" });
+  const conditions = [
+    filter.state && `state==${filter.state}`, filter.sql && `sql~${escaped(filter.sql)}`, filter.user && `userId==${escaped(filter.user)}`,
+    filter.from && `created>=${escaped(filter.from)}`, filter.until && `created<=${escaped(filter.until)}`, filter.schedule && `scheduleId==${escaped(filter.schedule)}`,
+  ];
+  for (const condition of conditions) if (condition) asked.append("property", condition);
   if (start) asked.set("start", start);
   const response = await call(`/queries?${asked}`, { headers: headers(tenant) });
   const answer = (await response.json()) as { queries: Job[]; _page: { next?: string } };
   return { queries: answer.queries, next: answer._page.next ?? null };
 }
 
+function escaped(value: string): string {
+  return value.replaceAll(",", "\\,");
+}
+
+const KEY = "tidewater.jobs";
+
+/** Whose jobs this browser looks at. */
+export function tenant(): Tenant {
+  let kept: Partial<Tenant> | null = null;
+  try {
+    kept = JSON.parse(localStorage.getItem(KEY) ?? "null") as Partial<Tenant> | null;
+  } catch {
+    // What cannot be read is as good as nothing.
+  }
+  return { organisation: kept?.organisation || "tidewater", sandbox: kept?.sandbox || "prod" };
+}
+
+export function keepTenant(tenant: Tenant): void {
+  localStorage.setItem(KEY, JSON.stringify(tenant));
+}
+
+/** A statement, or a template with values for its placeholders. */
+export type Source = { sql: string } | { templateId: string; queryParameters: Record<string, Json> };
+
+/** What a request to run something says. */
+export function submission(tenant: Tenant, database: string, source: Source, name: string): Record<string, unknown> {
+  return { dbName: `${tenant.sandbox}:${database}`, ...source, ...(name ? { name } : {}) };
+}
+
+export async function submitSource(tenant: Tenant, database: string, source: Source, name: string): Promise<Job> {
+  const body = JSON.stringify(submission(tenant, database, source, name));
+  return (await (await call("/queries", { method: "POST", body, headers: headers(tenant) })).json()) as Job;
+}
+
 export async function submit(tenant: Tenant, database: string, sql: string, name: string): Promise<Job> {
-  const body = JSON.stringify({ dbName: `${tenant.sandbox}:${database}`, sql, ...(name ? { name } : {}) });
+  const body = JSON.stringify(submission(tenant, database, { sql }, name));
   return (await (await call("/queries", { method: "POST", body, headers: headers(tenant) })).json()) as Job;
 }
 
 /** A job as it is now; with `wait`, when it has ended or so many seconds later. */
-export async function get(tenant: Tenant, id: string): Promise<Job> {
-  return (await (await call(`/queries/${encodeURIComponent(id)}`, { headers: headers(tenant) })).json()) as Job;
+export async function get(tenant: Tenant, id: string, wait = 0, signal?: AbortSignal): Promise<Job> {
+  const asked = { ...headers(tenant), ...(wait ? { prefer: `wait=${wait}` } : {}) };
+  return (await (await call(`/queries/${encodeURIComponent(id)}`, { headers: asked, ...(signal ? { signal } : {}) })).json()) as Job;
+}
+
+/** What a job tells of itself, for the statistics of a run. */
+export function figures(job: Job): Record<string, Json> {
+  const { id, state, rowCount, elapsedTime, created, updated, userId, client } = job;
+  return { id, state, rowCount, elapsedTime, created, updated, userId, client, effectiveSQL: job.effectiveSQL ?? null };
 }
 
 export async function change(tenant: Tenant, id: string, op: "cancel" | "soft_delete"): Promise<void> {

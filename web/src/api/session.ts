@@ -68,6 +68,23 @@ export async function token(): Promise<string | null> {
   return kept()?.token ?? null;
 }
 
+/** Another token, whatever the time: the server no longer takes the one it was shown. Whether there is one. */
+export async function renewed(): Promise<boolean> {
+  const session = kept();
+  if (!session?.refresh) return false;
+  renewing ??= renew(session.refresh).finally(() => (renewing = null));
+  await renewing;
+  return kept() !== null;
+}
+
+/** How long the sign-in lasts, in words; null when that is known to nobody. */
+export function sessionEnds(): string | null {
+  const session = kept();
+  if (!session) return null;
+  if (session.refresh) return "This sign-in renews itself while the tab is open.";
+  return session.endsAt ? `This sign-in ends at ${new Date(session.endsAt).toLocaleTimeString()}.` : "Signed in with a key.";
+}
+
 export function isSignedIn(): boolean {
   return kept() !== null;
 }
@@ -128,7 +145,8 @@ async function exchange(fields: Record<string, string>): Promise<void> {
     throw new Error(answer.error_description ?? answer.error ?? "The issuer gave no token.");
   }
   const endsAt = answer.expires_in ? Date.now() + answer.expires_in * 1000 : null;
-  const session: Kept = { token: answer.access_token, endsAt, refresh: answer.refresh_token ?? null };
+  // An issuer that gives no other token to renew with means the same one again.
+  const session: Kept = { token: answer.access_token, endsAt, refresh: answer.refresh_token ?? fields.refresh_token ?? null };
   sessionStorage.setItem(KEPT, JSON.stringify(session));
 }
 

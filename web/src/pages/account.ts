@@ -1,8 +1,8 @@
 // Signing in and out, and who one is.
 
-import { records } from "../api/command";
+import { me } from "../api/page";
 import { query } from "../api/query";
-import { isSignedIn, signIn, signOut, useKey, type Settings } from "../api/session";
+import { isSignedIn, sessionEnds, signIn, signOut, useKey, type Settings } from "../api/session";
 import type { Table } from "../lib/columns";
 import { button, dialog, h, replace } from "../parts/dom";
 
@@ -44,11 +44,17 @@ export async function whoAmI(database: string): Promise<string> {
   return outcome.tables[0]?.columns[0]?.text(0) ?? "";
 }
 
+const RIGHTS = [["query", "Read"], ["create", "Create"], ["ingest", "Load"], ["monitor", "Monitor"], ["administer", "Administer"]] as const;
+/** Databases that are listed at most. */
+const MAX_LISTED = 200;
+
 export async function accountDialog(settings: Settings, database: string, left: () => void): Promise<void> {
   const name = h("strong", { text: "…" });
   const rights = h("div", {});
+  const ends = sessionEnds();
   const box = dialog("Who am I",
     h("p", {}, "Queries see you as ", name),
+    ends ? h("p", { class: "hint", text: ends }) : null,
     rights,
     settings.signIn === "off" ? h("p", { text: "Nobody signs in at this server: whoever reaches it may do everything." }) : null,
     isSignedIn()
@@ -60,10 +66,20 @@ export async function accountDialog(settings: Settings, database: string, left: 
           box.close();
           document.dispatchEvent(new Event("tidewater-sign-in"));
         }, { class: "primary" }) : null);
-  name.textContent = (await whoAmI(database).catch(() => "")) || "nobody";
-  const roles = await records(database, ".show principal roles").catch(() => []);
-  if (roles.length) {
-    replace(rights, h("h3", { text: "Roles" }), h("ul", {}, ...roles.slice(0, 100).map((row) =>
-      h("li", { text: [row.Scope, row.DatabaseName, row.Role].filter(Boolean).map(String).join(" · ") || JSON.stringify(row) }))));
+  try {
+    const told = await me();
+    name.textContent = told.name ? `${told.principal} (${told.name})` : told.principal || "nobody";
+    if (!told.isEnforced && settings.signIn === "off") return;
+    const server = [told.isAdministrator && "administers the server", !told.isAdministrator && told.isMonitor && "monitors the server"].filter(Boolean).join(", ");
+    const mark = (may: boolean): HTMLElement => h("td", { text: may ? "✓" : "–", attributes: { "aria-label": may ? "yes" : "no" } });
+    const listed = [...told.databases].sort((a, b) => Number(b.database === database) - Number(a.database === database)).slice(0, MAX_LISTED);
+    replace(rights, server ? h("p", { text: `This account ${server}.` }) : null,
+      told.databases.length === 0 ? h("p", { text: "No database is open to you." }) : h("div", { class: "rights", attributes: { tabindex: 0, role: "region", "aria-label": "What you may do" } },
+        h("table", { class: "list" }, h("caption", { text: "What you may do" }),
+          h("thead", {}, h("tr", {}, h("th", { text: "Database", attributes: { scope: "col" } }), ...RIGHTS.map(([, label]) => h("th", { text: label, attributes: { scope: "col" } })))),
+          h("tbody", {}, ...listed.map((one) => h("tr", {}, h("th", { text: one.database, attributes: { scope: "row" } }), ...RIGHTS.map(([key]) => mark(one[key]))))))));
+  } catch (error) {
+    name.textContent = "nobody";
+    replace(rights, h("p", { class: "fault", text: error instanceof Error ? error.message : String(error) }));
   }
 }

@@ -6,6 +6,7 @@ import type { Settings } from "../api/session";
 import { isSignedIn } from "../api/session";
 import type { Link } from "../lib/links";
 import { accountDialog } from "./account";
+import { DashboardsPage } from "./dashboards/page";
 import { JobsPage } from "./jobs/page";
 import { QueryPage } from "./query/page";
 
@@ -23,13 +24,18 @@ const KEYS: [string, string][] = [
   ["S, F", "In the grid: sort by the column, filter and statistics"],
   ["Enter", "In the grid: open the value; in the explorer: write the name"],
   ["M", "In the explorer: what can be done"],
+  ["Arrows, Shift+Arrows, Delete", "On a tile's handle while editing a dashboard: its place, its size, away with it"],
   ["Ctrl+C, Ctrl+A", "In the grid: copy the chosen cells, choose all"],
 ];
+
+const WAYS = [["query", "Query"], ["dashboards", "Dashboards"], ["jobs", "Jobs"]] as const;
+type Way = (typeof WAYS)[number][0];
 
 export class Shell {
   readonly element: HTMLElement;
   private readonly page: QueryPage;
   private readonly jobs: JobsPage;
+  private readonly dashboards: DashboardsPage;
   private readonly ways = h("nav", { class: "ways", attributes: { "aria-label": "Pages" } });
   private readonly who = button("Account", () => void accountDialog(this.settings, this.page.database, () => this.reload()), { sign: "◔", class: "quiet" });
   private readonly theme = button("Light or dark", () => switchTheme(), { sign: "◐", class: "quiet" });
@@ -37,6 +43,10 @@ export class Shell {
   constructor(private readonly settings: Settings, link: Link | null, database: string | null) {
     this.page = new QueryPage(settings, link, database);
     this.jobs = new JobsPage(() => this.page.databaseNames);
+    this.dashboards = new DashboardsPage(() => this.page.databaseNames, (name, text) => {
+      this.go("query");
+      this.page.openText(name, text);
+    }, (place) => note("dashboard", place));
     const explorer = button("Show or hide the explorer", () => this.page.toggleExplorer(), { sign: "☰", class: "quiet" });
     this.element = h("div", { class: "shell" },
       h("header", { class: "top" }, explorer, h("h1", {}, h("span", { class: "mark", attributes: { "aria-hidden": "true" } }), "Tidewater"), this.ways,
@@ -44,7 +54,8 @@ export class Shell {
         button("Share", (event) => void this.page.share(event.currentTarget as HTMLElement)),
         this.theme, this.who, button("Keyboard help", () => keys(this.settings), { sign: "?", class: "quiet" })),
       this.page.element);
-    this.go(new URLSearchParams(location.search).get("page") === "jobs");
+    const asked = new URLSearchParams(location.search);
+    this.go(WAYS.find(([way]) => way === asked.get("page"))?.[0] ?? "query", asked.get("dashboard"));
     document.addEventListener("keydown", (event) => this.key(event));
     document.addEventListener("tidewater-theme", () => this.page.theme(isDark()));
   }
@@ -55,25 +66,29 @@ export class Shell {
     this.told();
   }
 
-  private go(toJobs: boolean): void {
-    const way = (label: string, on: boolean, jobs: boolean): HTMLElement => {
-      const element = button(label, () => this.go(jobs), { class: on ? "way on" : "way" });
-      if (on) element.setAttribute("aria-current", "page");
+  private go(to: Way, dashboard: string | null = null): void {
+    replace(this.ways, ...WAYS.map(([way, label]) => {
+      const element = button(label, () => this.go(way), { class: way === to ? "way on" : "way" });
+      if (way === to) element.setAttribute("aria-current", "page");
       return element;
-    };
-    replace(this.ways, way("Query", !toJobs, false), way("Jobs", toJobs, true));
-    this.page.element.hidden = toJobs;
-    if (toJobs) {
-      this.element.append(this.jobs.element);
-      this.jobs.show();
+    }));
+    this.page.element.hidden = to !== "query";
+    note("page", to === "query" ? null : to);
+    if (to !== "dashboards") {
+      this.dashboards.hide();
+      this.dashboards.element.remove();
+      note("dashboard", null);
     } else {
+      this.element.append(this.dashboards.element);
+      void this.dashboards.show(this.page.database, dashboard);
+    }
+    if (to !== "jobs") {
       this.jobs.hide();
       this.jobs.element.remove();
+    } else {
+      this.element.append(this.jobs.element);
+      this.jobs.show();
     }
-    const place = new URL(location.href);
-    if (toJobs) place.searchParams.set("page", "jobs");
-    else place.searchParams.delete("page");
-    history.replaceState(null, "", place);
   }
 
   /** Everything again, for somebody else. */
@@ -97,6 +112,14 @@ export class Shell {
     event.preventDefault();
     found();
   }
+}
+
+/** Keeps in the address what a reload must find again. */
+function note(name: string, value: string | null): void {
+  const place = new URL(location.href);
+  if (value === null) place.searchParams.delete(name);
+  else place.searchParams.set(name, value);
+  history.replaceState(null, "", place);
 }
 
 function keys(settings: Settings): void {

@@ -2,6 +2,7 @@
 // worker is ready; completion and colours come when it is.
 
 import "monaco-editor/esm/vs/editor/edcore.main";
+import "monaco-editor/esm/vs/basic-languages/sql/sql.contribution";
 import * as monaco from "monaco-editor/esm/vs/editor/editor.api";
 import { getKustoWorker, kustoDefaults, themeNames } from "@kusto/monaco-kusto";
 import EditorWorker from "monaco-editor/esm/vs/editor/editor.worker?worker";
@@ -22,6 +23,11 @@ kustoDefaults.setLanguageSettings({
   // Choosing a completion must not open the next list by itself: Enter would then choose again.
   openSuggestionDialogAfterPreviousSuggestionAccepted: false,
 });
+
+const KEYWORDS = [
+  "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "JOIN", "LEFT JOIN", "ON", "AS", "AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "IS NULL",
+  "CASE", "WHEN", "THEN", "ELSE", "END", "DISTINCT", "COUNT(*)", "SUM", "AVG", "MIN", "MAX", "CAST", "UNION ALL", "WITH", "DESC", "ASC",
+];
 
 export interface EditorEvents {
   changed(text: string): void;
@@ -50,6 +56,7 @@ export class Editor {
     action("run", "Run query", [KeyMod.Shift | KeyCode.Enter, KeyMod.CtrlCmd | KeyCode.Enter, KeyCode.F5], events.run);
     action("cancel", "Cancel run", [KeyMod.Shift | KeyCode.Escape], events.cancel);
     action("tab", "New tab", [KeyMod.Alt | KeyCode.KeyN], events.newTab);
+    monaco.languages.registerCompletionItemProvider("sql", { provideCompletionItems: (model, position) => this.names(model, position) });
     this.editor.onDidChangeModelContent(() => {
       const model = this.editor.getModel();
       if (!model) return;
@@ -58,18 +65,41 @@ export class Editor {
     });
   }
 
+  /** The names that a statement of SQL can use: databases, tables and their columns. */
+  private names(model: monaco.editor.ITextModel, position: monaco.Position): monaco.languages.CompletionList {
+    const word = model.getWordUntilPosition(position);
+    const range = { startLineNumber: position.lineNumber, endLineNumber: position.lineNumber, startColumn: word.startColumn, endColumn: word.endColumn };
+    const { CompletionItemKind } = monaco.languages;
+    const found = new Map<string, monaco.languages.CompletionItem>();
+    const quoted = (name: string): string => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`);
+    const add = (label: string, kind: monaco.languages.CompletionItemKind, detail: string): void => {
+      if (!found.has(label)) found.set(label, { label, kind, detail, insertText: quoted(label), range });
+    };
+    const database = this.schema?.schema.Databases[this.schema.database];
+    for (const table of Object.values(database?.Tables ?? {})) {
+      add(table.Name, CompletionItemKind.Struct, "table");
+      for (const column of table.OrderedColumns ?? []) add(column.Name, CompletionItemKind.Field, `${column.CslType}, ${table.Name}`);
+    }
+    for (const name of Object.keys(this.schema?.schema.Databases ?? {})) add(name, CompletionItemKind.Module, "database");
+    for (const keyword of KEYWORDS) add(keyword, CompletionItemKind.Keyword, "");
+    for (const item of found.values()) if (item.kind === CompletionItemKind.Keyword) item.insertText = String(item.label);
+    return { suggestions: [...found.values()] };
+  }
+
   /** Shows a tab's text. */
-  open(id: string, text: string): void {
+  open(id: string, text: string, sql: boolean): void {
     const left = this.models.get(this.current);
     if (left) left.state = this.editor.saveViewState();
     let entry = this.models.get(id);
     if (!entry) {
-      const model = monaco.editor.createModel(text, "kusto", monaco.Uri.parse(`inmemory://tabs/${id}.kql`));
+      const model = monaco.editor.createModel(text, sql ? "sql" : "kusto", monaco.Uri.parse(`inmemory://tabs/${id}`));
       model.setEOL(monaco.editor.EndOfLineSequence.LF);
       entry = { model, state: null };
       this.models.set(id, entry);
     }
     this.current = id;
+    const language = sql ? "sql" : "kusto";
+    if (entry.model.getLanguageId() !== language) monaco.editor.setModelLanguage(entry.model, language);
     this.editor.setModel(entry.model);
     if (entry.state) this.editor.restoreViewState(entry.state);
   }
@@ -153,7 +183,8 @@ export class Editor {
   async know(schema: Schema, database: string): Promise<void> {
     this.schema = { schema, database };
     const model = this.editor.getModel();
-    if (!model) return;
+    // SQL's names are read from the schema itself.
+    if (!model || model.getLanguageId() !== "kusto") return;
     const accessor = await getKustoWorker();
     const worker = await accessor(model.uri);
     if (this.schema.schema !== schema || this.schema.database !== database) return;

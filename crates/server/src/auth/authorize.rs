@@ -162,10 +162,14 @@ pub fn exchange(app: &App, codes: &Codes, fields: &HashMap<String, String>) -> R
     let (Some(code), Some(local)) = (code, app.auth().local()) else {
         return failure(StatusCode::BAD_REQUEST, "invalid_grant", "the code is unknown, used, too old or not yours");
     };
-    // The page talks to this server only; where other audiences are configured, the first of them is meant.
+    let renewal = local.renewals.begin(&code.account);
+    granted(app, local, &code.account, LOCAL_CLIENT, audience(app), renewal)
+}
+
+/// The page talks to this server only; where other audiences are configured, the first of them is meant.
+pub(super) fn audience(app: &App) -> Option<String> {
     let own = app.auth().is_audience(&app.public_url());
-    let audience = if own { None } else { app.config().token_audiences.first().cloned() };
-    granted(app, local, &code.account, LOCAL_CLIENT, audience)
+    if own { None } else { app.config().token_audiences.first().cloned() }
 }
 
 /// The form. `text` holds nothing that HTML reads.

@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 use super::accounts::{self, Account, Kind};
 use super::authorize::{self, Codes};
+use super::renewal::{self, Renewals};
 use crate::app::App;
 use crate::files::replace_private;
 
@@ -56,6 +57,7 @@ pub struct LocalIssuer {
     public: (String, String),
     devices: Mutex<Devices>,
     pub(super) codes: Codes,
+    pub(super) renewals: Renewals,
 }
 
 #[derive(Default)]
@@ -103,6 +105,7 @@ impl LocalIssuer {
             public: (x, y),
             devices: Mutex::default(),
             codes: Codes::default(),
+            renewals: Renewals::default(),
         })
     }
 
@@ -203,7 +206,7 @@ async fn discovery(State(app): State<App>) -> Response {
             "device_authorization_endpoint": format!("{url}/auth/devicecode"),
             "authorization_endpoint": format!("{url}/auth/authorize"),
             "jwks_uri": format!("{url}/auth/keys"),
-            "grant_types_supported": ["authorization_code", "client_credentials", DEVICE_GRANT],
+            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", DEVICE_GRANT],
             "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "none"],
             "response_types_supported": ["code", "token"],
             "code_challenge_methods_supported": ["S256"],
@@ -318,14 +321,15 @@ async fn token(State(app): State<App>, headers: HeaderMap, body: Body) -> Respon
             let Some(account) = app.auth().accounts().by_id_and_secret(&id, &secret).cloned() else {
                 return failure(StatusCode::UNAUTHORIZED, "invalid_client", "unknown client or wrong secret");
             };
-            granted(&app, local, &account, &account.id, audience(&fields))
+            granted(&app, local, &account, &account.id, audience(&fields), None)
         }
         Some("authorization_code") => authorize::exchange(&app, &local.codes, &fields),
+        Some("refresh_token") => renewal::exchange(&app, &fields),
         Some(DEVICE_GRANT | "device_code") => {
             let code = fields.get("device_code").or_else(|| fields.get("code")).cloned().unwrap_or_default();
             match polled(&mut local.devices.lock(), &code) {
                 Ok(device) => match &device.approved {
-                    Some(account) => granted(&app, local, account, &device.client_id, device.audience.clone()),
+                    Some(account) => granted(&app, local, account, &device.client_id, device.audience.clone(), None),
                     None => failure(StatusCode::BAD_REQUEST, "authorization_pending", "the user has not signed in yet"),
                 },
                 Err(response) => *response,
@@ -365,6 +369,7 @@ pub(super) fn granted(
     account: &Account,
     client: &str,
     audience: Option<String>,
+    renewal: Option<String>,
 ) -> Response {
     let audience = audience.unwrap_or_else(|| app.public_url());
     if !app.auth().is_audience(&audience) {
@@ -374,7 +379,7 @@ pub(super) fn granted(
     match local.token(account, client, &app.public_url(), &audience) {
         Ok(token) => {
             // Entra's first version gives numbers as texts; both are read by clients, RFC 6749 wants numbers.
-            let body = json!({
+            let mut body = json!({
                 "token_type": "Bearer",
                 "expires_in": TOKEN_SECONDS,
                 "ext_expires_in": TOKEN_SECONDS,
@@ -382,6 +387,9 @@ pub(super) fn granted(
                 "resource": audience,
                 "access_token": token,
             });
+            if let Some(renewal) = renewal {
+                body["refresh_token"] = renewal.into();
+            }
             let mut response = crate::http::json(StatusCode::OK, &body);
             response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
             response

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod authorize;
 pub mod bearer;
 pub mod issuer;
+pub mod renewal;
 
 use std::path::PathBuf;
 use std::sync::Arc;

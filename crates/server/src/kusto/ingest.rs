@@ -5,7 +5,7 @@
 
 use axum::body::Body;
 use axum::extract::{Extension, Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -24,6 +24,10 @@ use crate::app::App;
 
 /// How many values did not fit their column and became null; the answer's table has no place for it.
 const REJECTED_VALUES: HeaderName = HeaderName::from_static("x-tidewater-rejected-values");
+/// The first of them in words: a JSON array of texts, percent-encoded.
+const REJECTED_SAMPLES: HeaderName = HeaderName::from_static("x-tidewater-rejected-samples");
+/// Bytes of that header; proxies take no more than some kilobytes.
+const MAX_SAMPLES_BYTES: usize = 4096;
 /// Bodies up to this size stay in memory.
 const MAX_MEMORY_BYTES: usize = 4 * 1024 * 1024;
 
@@ -48,6 +52,9 @@ pub async fn post(
         Ok(answer) => {
             let mut response = respond::found(&scene, Coding::Identity, Body::from(written(&answer)));
             response.headers_mut().insert(REJECTED_VALUES, answer.rejected_values.into());
+            if let Some(samples) = samples(&answer.rejected_samples) {
+                response.headers_mut().insert(REJECTED_SAMPLES, samples);
+            }
             response
         }
         Err(refusal) => respond::refused(&refusal, &scene),
@@ -81,7 +88,7 @@ async fn ingest(
         }
         return Err(error.into());
     }
-    request.payload = spooled(app, body).await?;
+    request.payload = spooled(app, body, app.config().max_ingest_body_bytes).await?;
     let service = app.service().clone();
     let task = app.service().spawn(async move { service.ingest(context, request).await });
     let answer = match task.await {
@@ -115,8 +122,8 @@ fn arguments(table: &str, query: &str) -> Result<IngestRequest, Error> {
     Ok(request)
 }
 
-async fn spooled(app: &App, body: Body) -> Result<Payload, Refusal> {
-    let limit = app.config().max_ingest_body_bytes;
+/// Takes a body in: a small one into memory, a larger one into a file, one beyond the limit not at all.
+pub async fn spooled(app: &App, body: Body, limit: u64) -> Result<Payload, Refusal> {
     let mut stream = body.into_data_stream();
     let mut memory = BytesMut::new();
     let mut spool: Option<Spool> = None;
@@ -145,6 +152,20 @@ async fn spooled(app: &App, body: Body) -> Result<Payload, Refusal> {
         Some(spool) => Ok(spool.finish().await?),
         None => Ok(Payload::Bytes(memory.freeze())),
     }
+}
+
+/// As many samples as a header has room for.
+fn samples(all: &[String]) -> Option<HeaderValue> {
+    let mut text = String::new();
+    for count in 1..=all.len() {
+        let json = serde_json::to_string(&all[..count]).ok()?;
+        let longer = percent_encoding::utf8_percent_encode(&json, percent_encoding::NON_ALPHANUMERIC).to_string();
+        if longer.len() > MAX_SAMPLES_BYTES {
+            break;
+        }
+        text = longer;
+    }
+    if text.is_empty() { None } else { HeaderValue::from_str(&text).ok() }
 }
 
 /// Clients parse every 200 as a version 1 answer.

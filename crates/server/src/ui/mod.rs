@@ -4,6 +4,7 @@
 //! Files below `assets/` carry a hash of their content in their names and may be kept for ever. A server built without
 //! the page answers with `plain`.
 
+mod api;
 mod plain;
 
 use std::borrow::Cow;
@@ -129,6 +130,7 @@ pub fn routes() -> Router<App> {
         .route("/ui/databases/{database}", get(index))
         .route("/ui/settings.json", get(settings))
         .route("/ui/{*name}", get(file))
+        .merge(api::routes())
 }
 
 /// Whether a path is the page's: it is open to everybody and tells nothing about the data.

@@ -4,6 +4,7 @@
 //! failure leaves half written is removed.
 
 pub(crate) mod continuous;
+mod file;
 mod text;
 
 use std::fs::File;
@@ -26,6 +27,9 @@ use uuid::Uuid;
 
 use crate::answer::ResultTable;
 use crate::error::{Error, Fault, Result};
+
+pub use file::{FileEncoder, FileFormat};
+pub(crate) use text::cell_text;
 
 /// The setting that names directories.
 const SETTING: &str = "export_directories";

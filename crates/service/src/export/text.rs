@@ -37,6 +37,13 @@ fn cell(ty: KqlType, array: &dyn Array, row: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// The text of a cell; empty for null.
+pub(crate) fn cell_text(ty: KqlType, array: &dyn Array, row: usize) -> String {
+    let mut out = Vec::new();
+    cell(ty, array, row, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Appends a field, quoted where it must be.
 fn field(text: &[u8], delimiter: u8, out: &mut Vec<u8>) {
     let must = |byte: &u8| *byte == delimiter || matches!(byte, b'"' | b'\n' | b'\r');
@@ -83,25 +90,31 @@ pub(super) fn delimited(schema: &TableSchema, batch: &RecordBatch, delimiter: u8
 
 /// Appends rows as JSON objects, one a line.
 pub(super) fn lines(schema: &TableSchema, batch: &RecordBatch, out: &mut Vec<u8>) {
-    let mut text = Vec::new();
     for row in 0..batch.num_rows() {
-        out.push(b'{');
-        for (at, (column, array)) in schema.columns.iter().zip(batch.columns()).enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            json::quote(&column.name, out);
-            out.push(b':');
-            text.clear();
-            cell(column.ty, array.as_ref(), row, &mut text);
-            let is_null = array.is_null(row) && column.ty != KqlType::String;
-            match column.ty {
-                _ if is_null => out.extend_from_slice(b"null"),
-                KqlType::Real => real::write_json(array.as_primitive::<Float64Type>().value(row), out),
-                KqlType::Bool | KqlType::Int | KqlType::Long | KqlType::Dynamic => out.extend_from_slice(&text),
-                _ => json::quote(&String::from_utf8_lossy(&text), out),
-            }
-        }
-        out.extend_from_slice(b"}\n");
+        object(schema, batch, row, out);
+        out.push(b'\n');
     }
+}
+
+/// Appends a row as a JSON object.
+pub(super) fn object(schema: &TableSchema, batch: &RecordBatch, row: usize, out: &mut Vec<u8>) {
+    let mut text = Vec::new();
+    out.push(b'{');
+    for (at, (column, array)) in schema.columns.iter().zip(batch.columns()).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        json::quote(&column.name, out);
+        out.push(b':');
+        text.clear();
+        cell(column.ty, array.as_ref(), row, &mut text);
+        let is_null = array.is_null(row) && column.ty != KqlType::String;
+        match column.ty {
+            _ if is_null => out.extend_from_slice(b"null"),
+            KqlType::Real => real::write_json(array.as_primitive::<Float64Type>().value(row), out),
+            KqlType::Bool | KqlType::Int | KqlType::Long | KqlType::Dynamic => out.extend_from_slice(&text),
+            _ => json::quote(&String::from_utf8_lossy(&text), out),
+        }
+    }
+    out.push(b'}');
 }

@@ -59,7 +59,7 @@ pub(crate) struct Loaded {
 }
 
 impl Source {
-    fn input(&self) -> Result<Input> {
+    pub(super) fn input(&self) -> Result<Input> {
         Ok(match (&self.payload, self.deflate) {
             (Payload::Bytes(bytes), false) => Input::Bytes(bytes.clone()),
             (Payload::File(file), false) => Input::File(file.reader()?),
@@ -198,7 +198,7 @@ pub(crate) fn prepared(
 }
 
 /// A fault of an input with the input's name, when there can be several.
-fn at(name: &str, error: tidewater_formats::Error) -> Error {
+pub(super) fn at(name: &str, error: tidewater_formats::Error) -> Error {
     let error = Error::from(error);
     match name {
         "" | "request body" => error,

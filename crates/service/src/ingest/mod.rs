@@ -4,6 +4,7 @@
 //! (`.ingest into`) or a query (`.set`, `.append`). Either all of a request's rows become visible or none.
 
 pub(crate) mod load;
+mod preview;
 mod properties;
 mod spool;
 pub(crate) mod stored_mappings;
@@ -29,6 +30,7 @@ use crate::rights::Access;
 use crate::rights::roles::admins_of_new;
 
 use load::{Loaded, Place};
+pub use preview::{Preview, PreviewRequest};
 pub(crate) use properties::IngestProperties;
 pub use spool::{Payload, Spool, SpooledFile};
 

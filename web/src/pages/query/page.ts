@@ -8,6 +8,7 @@ import { home } from "../../lib/place";
 import { body } from "../../lib/statements";
 import type { Editor } from "../../parts/editor";
 import { isDark } from "../../parts/theme";
+import { tenant } from "../../api/jobs";
 import { Explorer } from "./explorer";
 import { functionDialog } from "./functions";
 import { loadDialog } from "./load";
@@ -25,6 +26,7 @@ export class QueryPage {
   private readonly databases = select("Database", [], "", (name) => this.useDatabase(name));
   private readonly runButton = button("Run", () => void this.run(), { class: "primary", keys: "Shift+Enter" });
   private readonly cancelButton = button("Cancel", () => void this.cancel(), { keys: "Shift+Escape" });
+  private readonly language = select("Language", [{ value: "kql", text: "KQL" }, { value: "sql", text: "SQL job" }], "kql", (language) => this.speak(language === "sql"));
   private readonly place = h("div", { class: "editor", attributes: { "aria-busy": "true" } });
   private readonly explorer: Explorer;
   private readonly results: Results;
@@ -39,6 +41,7 @@ export class QueryPage {
       const spare = this.tabs.list.find((tab) => tab.text.trim() === "");
       if (spare) {
         Object.assign(spare, { text: link.query, database: link.database ?? spare.database });
+        delete spare.sql;
         if (link.name) spare.name = link.name.slice(0, 60);
         this.tabs.current = spare;
       } else {
@@ -58,7 +61,7 @@ export class QueryPage {
     this.results = new Results((anchor) => void this.share(anchor));
     this.cancelButton.disabled = true;
     const bar = h("div", { class: "editor-bar", attributes: { role: "toolbar", "aria-label": "Query" } },
-      this.runButton, this.cancelButton, this.databases, button("Format", () => void this.editor?.format(), { keys: "Shift+Alt+F" }),
+      this.runButton, this.cancelButton, this.databases, this.language, button("Format", () => void this.editor?.format(), { keys: "Shift+Alt+F" }),
       h("span", { class: "grow" }), button("Load data", () => this.load([], this.database, null)));
     const upper = h("div", { class: "upper" }, h("div", { class: "tab-line" }, this.tabBar, button("New tab", () => this.newTab(), { sign: "+", class: "quiet", keys: "Alt+N" })), bar, this.place);
     const lower = this.results.element;
@@ -161,15 +164,32 @@ export class QueryPage {
     if (this.schema && this.editor) void this.editor.know(this.schema, name).then(() => (this.place.dataset.knows = name));
   }
 
+  /** Whether the tab's text is SQL, which runs as a job. */
+  private speak(sql: boolean): void {
+    const tab = this.tabs.current;
+    if (sql) tab.sql = true;
+    else delete tab.sql;
+    this.open(tab);
+    this.editor?.focus();
+  }
+
   private open(tab: Tab): void {
     this.tabs.current = tab;
     this.tabs.changed();
-    this.editor?.open(tab.id, tab.text);
+    this.editor?.open(tab.id, tab.text, tab.sql ?? false);
+    this.language.value = tab.sql ? "sql" : "kql";
     this.drawTabs();
     this.useDatabase(tab.database);
     const run = this.runs.get(tab.id) ?? null;
     this.results.show(run);
     this.buttons();
+  }
+
+  /** A query of somewhere else, in a tab of its own. */
+  openText(database: string, text: string): void {
+    this.tabs.add(text, database);
+    this.open(this.tabs.current);
+    this.editor?.focus();
   }
 
   newTab(): void {
@@ -260,7 +280,7 @@ export class QueryPage {
       return;
     }
     await this.runs.get(tab.id)?.cancel();
-    const run = new Run({ ...chosen, database: tab.database, readonly: fromLink });
+    const run = new Run({ ...chosen, database: tab.database, readonly: fromLink, ...(tab.sql ? { sql: tenant() } : {}) });
     this.runs.set(tab.id, run);
     editor.underline([], 1, 1);
     this.results.show(run);
@@ -272,7 +292,7 @@ export class QueryPage {
     }
     announce(run.fault ? "The query failed." : run.cancelled ? "The query was cancelled." : "The query is done.", false);
     // Commands change what the explorer shows.
-    if (body(chosen.text).startsWith(".") && !body(chosen.text).startsWith(".show") && !run.fault) void this.explorer.load().catch(() => undefined);
+    if (!tab.sql && body(chosen.text).startsWith(".") && !body(chosen.text).startsWith(".show") && !run.fault) void this.explorer.load().catch(() => undefined);
   }
 
   private async cancel(): Promise<void> {
@@ -285,6 +305,14 @@ export class QueryPage {
 
   async share(anchor: HTMLElement): Promise<void> {
     const text = this.editor?.chosen()?.text ?? this.tabs.current.text;
+    if (this.tabs.current.sql) {
+      // Links carry KQL.
+      menu(anchor, [
+        { label: "Copy statement", act: () => void copy(text, "Statement") },
+        { label: "Copy as Markdown, with the results", disabled: this.results.markdown() === "", act: () => void copy(`\`\`\`sql\n${text}\n\`\`\`\n\n${this.results.markdown()}\n`, "Markdown") },
+      ]);
+      return;
+    }
     const link = await address(this.database, text);
     menu(anchor, [
       { label: "Copy link to this query", act: () => void copy(link, "Link") },

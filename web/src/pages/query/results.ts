@@ -1,6 +1,6 @@
 // What a run has given: its tables, charts, failures and figures.
 
-import { button, copy, download, h, menu, replace, select } from "../../parts/dom";
+import { announce, button, copy, download, h, menu, replace, select } from "../../parts/dom";
 import { Grid } from "../../parts/grid";
 import { asJson, tree } from "../../parts/tree";
 import { isChart, KINDS } from "../../lib/chart";
@@ -8,6 +8,9 @@ import { jsonText, type Json, type Table, type Visualization } from "../../lib/c
 import * as exports from "../../lib/export";
 import { bytes, count, duration } from "../../lib/text";
 import type { ChartView } from "../../parts/chart";
+import { file, type FileFormat } from "../../api/page";
+import { body, isCommand } from "../../lib/statements";
+import { pinDialog } from "../dashboards/edit";
 import type { Run } from "./run";
 
 type Pane = { kind: "table"; table: Table } | { kind: "chart"; table: Table } | { kind: "statistics" };
@@ -209,7 +212,7 @@ export class Results {
     });
     search.value = grid.search;
     const more = button("Copy and export", () => this.exportMenu(table, grid, more), { sign: "Export ▾" });
-    replace(this.tools, search, this.kindChoice(table), more);
+    replace(this.tools, search, this.kindChoice(table), this.pinButton("table"), more);
   }
 
   private kindChoice(table: Table): HTMLElement {
@@ -232,7 +235,26 @@ export class Results {
     replace(this.body, this.chart.element);
     this.chart.draw();
     const save = button("Save picture", () => this.chart?.save());
-    replace(this.tools, this.kindChoice(table), save);
+    replace(this.tools, this.kindChoice(table), this.pinButton(this.kinds.get(table)?.Visualization ?? ""), save);
+  }
+
+  /** Only what runs as a query can be a tile, and only a whole one. */
+  private pinButton(visual: string): HTMLElement | null {
+    const run = this.run!;
+    if (isCommand(run.source.text) || run.source.sql) return null;
+    return button("Pin to a dashboard", () => void pinDialog(run.source.database, body(run.source.text), visual), { sign: "Pin" });
+  }
+
+  /** The rows once more, written by the server: in types of their own, and all of them. */
+  private save(format: FileFormat, table: Table, name: string): void {
+    const run = this.run!;
+    const { database, text, parameters, readonly } = run.source;
+    announce("The server writes the file…");
+    file({ database, text, ...(parameters ? { parameters } : {}), readonly: readonly ?? false }, format, run.tables.indexOf(table) + 1)
+      .then((blob) => {
+        download(`${name}.${format}`, [blob], blob.type);
+        announce(`${name}.${format}: ${bytes(blob.size)}.`);
+      }).catch((error: unknown) => announce(error instanceof Error ? error.message : String(error)));
   }
 
   private exportMenu(table: Table, grid: Grid, anchor: HTMLElement): void {
@@ -245,6 +267,9 @@ export class Results {
     menu(anchor, [
       { label: "Save as CSV", act: () => void exports.csv(table, rows).then((parts) => download(`${name}.csv`, parts, "text/csv;charset=utf-8")) },
       { label: "Save as JSON", act: () => void exports.json(table, rows).then((parts) => download(`${name}.json`, parts, "application/json")) },
+      ...(isCommand(this.run!.source.text) || this.run!.source.sql ? [] : ([["Parquet", "parquet"], ["CSV", "csv"], ["JSON", "json"]] as const).map(([label, format]) => ({
+        label: `Save all rows as ${label}, by the server`, act: () => this.save(format, table, name),
+      }))),
       { label: "Copy for a spreadsheet", act: () => void exports.tsv(table, clip).then((text) => copy(text, what)) },
       { label: "Copy as CSV", act: () => void exports.csv(table, clip).then((parts) => copy(parts.join(""), what)) },
       { label: "Copy as JSON", act: () => void exports.json(table, clip).then((parts) => copy(parts.join(""), what)) },
@@ -308,7 +333,7 @@ export class Results {
     const run = this.run;
     if (!run) return;
     const parts: string[] = [];
-    if (run.running) parts.push(run.cancelled ? "Cancelling…" : "Running…");
+    if (run.running) parts.push(run.cancelled ? "Cancelling…" : run.state ? `Job ${run.state.toLowerCase().replace("_", " ")}…` : "Running…");
     else if (run.cancelled) parts.push("Cancelled");
     else if (run.fault) parts.push("Failed");
     else parts.push(run.failures.length ? "Partly done" : "Done");

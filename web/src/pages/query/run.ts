@@ -3,6 +3,8 @@
 import { command } from "../../api/command";
 import { Fault, requestId } from "../../api/fetch";
 import { cancel, query, type Statistics } from "../../api/query";
+import * as jobs from "../../api/jobs";
+import type { Tenant } from "../../api/jobs";
 import type { Json, Table } from "../../lib/columns";
 import { isCommand } from "../../lib/statements";
 
@@ -15,6 +17,8 @@ export interface Source {
   /** Options and parameters of the request. */
   options?: Record<string, Json>;
   parameters?: Record<string, Json>;
+  /** A statement of SQL, which runs as a job of this organisation and sandbox. */
+  sql?: Tenant;
   /** From a link: must not change anything. */
   readonly?: boolean;
 }
@@ -30,6 +34,9 @@ export class Run {
   cancelled = false;
   statistics: Statistics | null = null;
   bytes = 0;
+  /** What the run does besides running: a job's state. */
+  state = "";
+  private job: string | null = null;
   private readonly stop = new AbortController();
   private readonly listeners = new Set<() => void>();
 
@@ -55,7 +62,9 @@ export class Run {
   async start(): Promise<void> {
     const { database, text, options, parameters, readonly } = this.source;
     try {
-      if (isCommand(text)) {
+      if (this.source.sql) {
+        await this.submit(this.source.sql);
+      } else if (isCommand(text)) {
         if (readonly) throw new Fault("A link does not run commands.", 400);
         this.tables = await command(database, text, this.stop.signal, this.id);
       } else {
@@ -83,11 +92,39 @@ export class Run {
     this.changed();
   }
 
+  /** Submits a job and waits for its end; leaving the page lets it run on. */
+  private async submit(tenant: Tenant): Promise<void> {
+    let job = await jobs.submit(tenant, this.source.database, this.source.text, "");
+    this.job = job.id;
+    for (;;) {
+      this.state = job.state;
+      this.changed();
+      if (jobs.ENDED.has(job.state)) break;
+      job = await jobs.get(tenant, job.id, 10, this.stop.signal);
+    }
+    this.statistics = jobs.figures(job);
+    this.cancelled ||= job.state === "CANCELLED" || job.state === "KILLED";
+    const [first] = job.errors;
+    if (first && !this.cancelled) throw new Fault(first.message ?? job.state, 400, first.code ?? "");
+    if (!job._links.results) return;
+    const { table, total } = await jobs.rows(tenant, job.id);
+    this.tables = [table];
+    if (total > table.rows) this.failures.push(`These are the first ${table.rows} of ${total} rows; the job on the page “Jobs” saves all of them.`);
+  }
+
+  /** Ends a run that must not begin. */
+  refuse(why: string): void {
+    this.fault = new Fault(why, 400);
+    this.ended = performance.now();
+    this.changed();
+  }
+
   /** Ends the run: here by hanging up, at the server by name, for it may sit in a long step. */
   async cancel(): Promise<void> {
     if (!this.running) return;
     this.cancelled = true;
-    await cancel(this.source.database, this.id).catch(() => undefined);
+    if (this.source.sql && this.job) await jobs.change(this.source.sql, this.job, "cancel").catch(() => undefined);
+    else await cancel(this.source.database, this.id).catch(() => undefined);
     this.stop.abort();
   }
 }

@@ -5,6 +5,8 @@ export interface Tab {
   name: string;
   text: string;
   database: string;
+  /** SQL runs as a job; without this it is KQL. */
+  sql?: boolean;
 }
 
 interface Kept {
