@@ -8,6 +8,7 @@ import json
 import pathlib
 import re
 import shutil
+import subprocess
 
 import pytest
 import requests
@@ -48,6 +49,43 @@ def server(request, tmp_path_factory):
     page = requests.get(f"{server.url}/ui/").text
     assert "make web" not in page, "this server was built without its page"
     yield server
+    server.stop()
+
+
+class Client(requests.Session):
+    def __init__(self, server, secret):
+        super().__init__()
+        self.server = server
+        self.headers["authorization"] = f"Bearer {secret}"
+
+    def ask(self, method, path, **options):
+        return self.request(method, f"{self.server.url}{path}", **options)
+
+    def command(self, text):
+        answer = self.ask("POST", "/v1/rest/mgmt", json={"db": "NetDefaultDB", "csl": text})
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture(scope="session")
+def people(request, tmp_path_factory):
+    """A server with an administrator, a user, another user, a viewer of one database, and a stranger."""
+    directory = tmp_path_factory.mktemp("people")
+    binary = request.config.getoption("--server")
+    accounts = directory / "accounts.toml"
+    secrets = {}
+    for name in ["admin", "uma", "uwe", "vic", "sam"]:
+        made = subprocess.run([binary, "account", "add", name, "--kind", "user", *(["--role", "admin"] if name == "admin" else []), "--file", str(accounts)],
+                              capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
+        secrets[name] = made.stdout.strip()
+    settings = ["sign_in=required", f"accounts_file={accounts}", "local_issuer=true"]
+    arguments = [*[part for setting in settings for part in ("--set", setting)], *page_dir(request)]
+    server = Server(binary, directory / "data", *arguments)
+    found = {name: Client(server, secret) for name, secret in secrets.items()}
+    found["admin"].command(".add database NetDefaultDB users ('aaduser=uma', 'aaduser=uwe')")
+    found["admin"].command(".add database NetDefaultDB viewers ('aaduser=vic')")
+    found["restart"] = lambda: (server.stop(), server.start(*arguments))
+    yield found
     server.stop()
 
 

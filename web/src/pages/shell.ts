@@ -94,6 +94,8 @@ export class Shell {
   /** Everything again, for somebody else. */
   reload(): void {
     void this.page.reload();
+    this.dashboards.again();
+    this.jobs.again();
     this.told();
   }
 

@@ -143,9 +143,19 @@ export class DashboardsPage {
       const found = await get(database, id);
       if (round === this.round) this.opened(found);
     } catch (error) {
+      // Who signs in meanwhile gets what the address asks for.
+      if (error instanceof Fault && error.status === 401) return this.fail(error);
       await this.list(database);
       this.fail(error);
     }
+  }
+
+  /** The same again, for somebody else. */
+  again(): void {
+    if (!this.element.isConnected) return;
+    replace(this.told);
+    void this.show(this.database, this.open ? null : new URLSearchParams(location.search).get("dashboard"));
+    if (this.open) void this.refresh();
   }
 
   private opened(dashboard: Dashboard): void {

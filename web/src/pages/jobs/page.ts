@@ -69,6 +69,11 @@ export class JobsPage {
     this.choose(this.part);
   }
 
+  /** The same again, for somebody else. */
+  again(): void {
+    if (this.element.isConnected) void this.list.first();
+  }
+
   hide(): void {
     Object.values(this.lists).forEach((one) => one.stop());
   }
