@@ -182,12 +182,22 @@ def _context(chromium, **options):
     return context
 
 
-@pytest.fixture
-def tidewater(server, chromium):
+@pytest.fixture(scope="session")
+def shared(server, chromium):
+    """A browser that has been here before: its cache is warm, which saves each test a second."""
     context = _context(chromium)
-    watched = Tidewater(context, server.url)
-    yield watched
+    yield context
     context.close()
+
+
+@pytest.fixture
+def tidewater(server, shared):
+    """A page of its own, which finds nothing of the pages before it but the cache."""
+    watched = Tidewater(shared, server.url)
+    watched.page.goto(f"{server.url}/healthz")
+    watched.page.evaluate("() => localStorage.clear()")
+    yield watched
+    watched.page.close()
     assert watched.troubles == []
 
 

@@ -2,6 +2,7 @@
 import io
 
 import pytest
+import requests
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -39,3 +40,30 @@ def test_the_main_views(visit, server, request, theme):
     expect(page.get_by_role("complementary", name="Value")).to_be_visible()
     if theme == "dark":
         keep(request, page, "rows")
+
+
+def test_the_dashboard_and_the_jobs(visit, server, request):
+    tiles = [
+        {"title": "Flights per week", "width": 8, "height": 5, "query": "Flights | where origin == airport or airport == 'all'\n| summarize Flights = count() by origin, bin(time_hour, 7d)\n| render timechart"},
+        {"title": "Flights", "width": 4, "height": 2, "query": "Flights | where origin == airport or airport == 'all'\n| count", "visual": "card"},
+        {"title": "Late by carrier", "width": 4, "height": 3, "query": "Flights | where origin == airport or airport == 'all'\n| summarize Late = avg(dep_delay) by carrier | top 6 by Late\n| render barchart with (legend=hidden)"},
+        {"title": "Airlines", "width": 5, "height": 4, "query": "Airlines"},
+        {"title": "Share of origins", "width": 7, "height": 4, "query": "Flights | where origin == airport or airport == 'all'\n| summarize count() by origin | render piechart"},
+    ]
+    parameters = [{"name": "airport", "label": "Airport", "type": "string", "value": "all", "choices": ["all", "JFK", "EWR", "LGA"]}]
+    made = requests.post(f"{server.url}/v1/page/dashboards/Samples", json={"title": "Departures", "tiles": tiles, "parameters": parameters, "refresh": 300})
+    page = visit(server.url).open(f"/Samples?page=dashboards&dashboard=Samples/{made.json()['id']}", ready=False).page
+    expect(page.locator(".tile[data-loaded]")).to_have_count(5)
+    expect(page.locator(".tile .chart[data-drawn]")).to_have_count(3)
+    keep(request, page, "dashboard")
+    requests.delete(f"{server.url}/v1/page/dashboards/Samples/{made.json()['id']}", headers={"if-match": made.headers["etag"]})
+    mine = {"x-gw-ims-org-id": "pictures", "x-sandbox-name": "prod", "x-api-key": "ann"}
+    for name, sql in [("Flights by origin", 'SELECT origin, count(*) AS n FROM "Flights" GROUP BY origin'), ("Late flights", 'SELECT * FROM "Flights" WHERE dep_delay > 600'),
+                      ("A mistake", "SELECT nothing FROM nowhere")]:
+        requests.post(f"{server.url}/queries", json={"dbName": "prod:Samples", "name": name, "sql": sql}, headers={**mine, "prefer": "wait=20"})
+    page.get_by_role("navigation", name="Pages").get_by_role("button", name="Jobs").click()
+    page.get_by_label("Organisation").fill("pictures")
+    page.get_by_label("Organisation").press("Enter")
+    expect(page.locator(".jobs-list tbody tr")).to_have_count(3)
+    expect(page.locator(".state.SUCCESS")).to_have_count(2)
+    keep(request, page, "jobs")

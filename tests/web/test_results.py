@@ -7,11 +7,6 @@ from playwright.sync_api import expect
 
 def test_a_million_rows_stream_in_and_stay_quick(tidewater):
     page = tidewater.open().page
-    page.evaluate("""() => {
-        window.longest = 0;
-        new PerformanceObserver(list => list.getEntries().forEach(entry => window.longest = Math.max(window.longest, entry.duration)))
-            .observe({entryTypes: ['longtask']});
-    }""")
     tidewater.run("set notruncation; range x from 1 to 1000000 step 1 | extend text = strcat('row ', x), half = x / 2.0, flag = x % 2 == 0", ended=False)
     expect(page.locator(".grid-cell").first).to_be_visible()
     # Rows are there, and can be looked at, while more come in.
@@ -26,17 +21,20 @@ def test_a_million_rows_stream_in_and_stay_quick(tidewater):
     scroller.evaluate("element => element.scrollTop = element.scrollHeight / 2")
     expect(page.locator(".grid-row").filter(has_text="row 500")).not_to_have_count(0)
     assert page.locator(".grid-row").count() < 60
-    took = page.evaluate("""async () => {
-        const grid = document.querySelector('.grid-scroll'), worst = [];
+    # A step costs what is in sight, whatever the number of rows: how long that takes is measured by bench/page.py.
+    touched = page.evaluate("""async () => {
+        const grid = document.querySelector('.grid-scroll'), most = [];
+        const watch = new MutationObserver(() => undefined);
+        watch.observe(grid, {childList: true, subtree: true, characterData: true, attributes: true});
         for (let at = 0; at < 20; at++) {
-            const started = performance.now();
             grid.scrollTop = grid.scrollHeight * at / 20;
             await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-            worst.push(performance.now() - started);
+            most.push(watch.takeRecords().length);
         }
-        return worst.sort((a, b) => a - b)[10];
+        return Math.max(...most);
     }""")
-    assert took < 100, took
+    rows_in_sight, cells = page.locator(".grid-row").count(), 5
+    assert 0 < touched < 12 * rows_in_sight * cells, touched
     tidewater.page.get_by_role("searchbox", name="Search rows").fill("row 77777")
     expect(page.locator(".results .status")).to_contain_text("11 of 1,000,000 rows", timeout=60_000)
 
@@ -116,6 +114,28 @@ def test_results_are_saved_and_copied(tidewater):
     page.get_by_role("menuitem", name="Copy as Markdown, with the results").click()
     expect(page.locator(".toast")).to_have_text("Markdown copied.")
     assert "| a | n | d |" in tidewater.clipboard() and "```kusto" in tidewater.clipboard()
+
+
+def test_the_server_writes_results_as_files(tidewater):
+    """More rows than a query gives by itself, in types of their own."""
+    page = tidewater.open("/Samples").page
+    tidewater.run("print 1; Flights | project flight, origin, time_hour")
+    tidewater.tab("Table 2")
+
+    def saved(label):
+        page.get_by_role("button", name="Copy and export").click()
+        with page.expect_download() as download:
+            page.get_by_role("menuitem", name=label).click()
+        return open(download.value.path(), "rb").read(), download.value.suggested_filename
+
+    parquet, name = saved("Save all rows as Parquet")
+    assert parquet[:4] == parquet[-4:] == b"PAR1" and name == "result.parquet"
+    text, name = saved("Save all rows as CSV")
+    assert text.count(b"\r\n") == 336_777 and name == "result.csv"
+    tidewater.run(".show tables")
+    page.get_by_role("button", name="Copy and export").click()
+    expect(page.get_by_role("menuitem", name="Save as CSV")).to_be_visible()
+    expect(page.get_by_role("menuitem", name="Save all rows")).to_have_count(0)
 
 
 def test_several_results_have_tabs_and_a_run_has_statistics(tidewater):

@@ -69,6 +69,38 @@ def test_a_key_signs_in_and_a_wrong_one_does_not(visit, secured):
     assert tidewater.rows() == [["aaduser=ann"]]
 
 
+def test_a_sign_in_renews_itself_before_it_ends(visit, secured):
+    tidewater = visit(secured.url)
+    page = tidewater.page
+    page.goto(f"{secured.url}/NetDefaultDB")
+    page.get_by_role("dialog", name="Sign in").get_by_role("button", name="Sign in at this server").click()
+    page.get_by_label("Account").fill("ann")
+    page.get_by_label("Secret").fill(secured.secret)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator(".editor[data-knows]")).to_be_visible()
+    kept = lambda: page.evaluate("() => JSON.parse(sessionStorage.getItem('tidewater.session'))")
+    first = kept()
+    # A token that is about to end is renewed by the next request.
+    page.evaluate("() => sessionStorage.setItem('tidewater.session', JSON.stringify({...JSON.parse(sessionStorage.getItem('tidewater.session')), endsAt: Date.now() + 1000}))")
+    tidewater.run("print current_principal()")
+    assert tidewater.rows() == [["aaduser=ann"]]
+    second = kept()
+    assert second["refresh"] != first["refresh"] and second["endsAt"] > first["endsAt"] - 60_000
+    # So is one that the server does not take, whatever its time.
+    page.evaluate("() => sessionStorage.setItem('tidewater.session', JSON.stringify({...JSON.parse(sessionStorage.getItem('tidewater.session')), token: 'void'}))")
+    tidewater.run("print again = current_principal()")
+    assert tidewater.rows() == [["aaduser=ann"]]
+    page.get_by_role("button", name="Account").click()
+    account = page.get_by_role("dialog", name="Who am I")
+    expect(account).to_contain_text("renews itself")
+    expect(account.get_by_role("row", name="NetDefaultDB")).to_contain_text("✓✓✓✓✓")
+    expect(account).to_contain_text("administers the server")
+    # Without anything to renew with one is asked again.
+    page.evaluate("() => sessionStorage.setItem('tidewater.session', JSON.stringify({token: 'void', endsAt: null, refresh: 'void'}))")
+    page.reload()
+    expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
+
+
 def test_a_code_is_good_once_for_its_verifier_and_leads_home(secured):
     verifier = "v" * 50
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
