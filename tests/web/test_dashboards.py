@@ -28,7 +28,7 @@ def kept(server, title):
 
 
 def titles(page):
-    return page.locator(".tile h3").all_inner_texts()
+    return page.locator(".tile h2").all_inner_texts()
 
 
 def loaded(page, count):

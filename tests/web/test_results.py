@@ -24,12 +24,14 @@ def test_a_million_rows_stream_in_and_stay_quick(tidewater):
     # A step costs what is in sight, whatever the number of rows: how long that takes is measured by bench/page.py.
     touched = page.evaluate("""async () => {
         const grid = document.querySelector('.grid-scroll'), most = [];
-        const watch = new MutationObserver(() => undefined);
+        let touched = 0;
+        const watch = new MutationObserver(records => touched += records.length);
         watch.observe(grid, {childList: true, subtree: true, characterData: true, attributes: true});
         for (let at = 0; at < 20; at++) {
+            touched = 0;
             grid.scrollTop = grid.scrollHeight * at / 20;
             await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-            most.push(watch.takeRecords().length);
+            most.push(touched);
         }
         return Math.max(...most);
     }""")
@@ -117,9 +119,9 @@ def test_results_are_saved_and_copied(tidewater):
 
 
 def test_the_server_writes_results_as_files(tidewater):
-    """More rows than a query gives by itself, in types of their own."""
+    """In types of their own, and the rows of the result that is in sight."""
     page = tidewater.open("/Samples").page
-    tidewater.run("print 1; Flights | project flight, origin, time_hour")
+    tidewater.run("print 1; Weather | project origin, temp, time_hour")
     tidewater.tab("Table 2")
 
     def saved(label):
@@ -131,7 +133,7 @@ def test_the_server_writes_results_as_files(tidewater):
     parquet, name = saved("Save all rows as Parquet")
     assert parquet[:4] == parquet[-4:] == b"PAR1" and name == "result.parquet"
     text, name = saved("Save all rows as CSV")
-    assert text.count(b"\r\n") == 336_777 and name == "result.csv"
+    assert text.count(b"\r\n") == 26_116 and name == "result.csv"
     tidewater.run(".show tables")
     page.get_by_role("button", name="Copy and export").click()
     expect(page.get_by_role("menuitem", name="Save as CSV")).to_be_visible()

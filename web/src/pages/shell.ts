@@ -36,6 +36,8 @@ export class Shell {
   private readonly page: QueryPage;
   private readonly jobs: JobsPage;
   private readonly dashboards: DashboardsPage;
+  /** What means nothing on other pages. */
+  private readonly ofQueries: HTMLElement[] = [];
   private readonly ways = h("nav", { class: "ways", attributes: { "aria-label": "Pages" } });
   private readonly who = button("Account", () => void accountDialog(this.settings, this.page.database, () => this.reload()), { sign: "◔", class: "quiet" });
   private readonly theme = button("Light or dark", () => switchTheme(), { sign: "◐", class: "quiet" });
@@ -47,11 +49,11 @@ export class Shell {
       this.go("query");
       this.page.openText(name, text);
     }, (place) => note("dashboard", place));
-    const explorer = button("Show or hide the explorer", () => this.page.toggleExplorer(), { sign: "☰", class: "quiet" });
+    this.ofQueries[0] = button("Show or hide the explorer", () => this.page.toggleExplorer(), { sign: "☰", class: "quiet" });
     this.element = h("div", { class: "shell" },
-      h("header", { class: "top" }, explorer, h("h1", {}, h("span", { class: "mark", attributes: { "aria-hidden": "true" } }), "Tidewater"), this.ways,
+      h("header", { class: "top" }, this.ofQueries[0], h("h1", {}, h("span", { class: "mark", attributes: { "aria-hidden": "true" } }), "Tidewater"), this.ways,
         h("span", { class: "grow" }),
-        button("Share", (event) => void this.page.share(event.currentTarget as HTMLElement)),
+        this.ofQueries[1] = button("Share", (event) => void this.page.share(event.currentTarget as HTMLElement)),
         this.theme, this.who, button("Keyboard help", () => keys(this.settings), { sign: "?", class: "quiet" })),
       this.page.element);
     const asked = new URLSearchParams(location.search);
@@ -73,6 +75,7 @@ export class Shell {
       return element;
     }));
     this.page.element.hidden = to !== "query";
+    this.ofQueries.forEach((element) => (element.hidden = to !== "query"));
     note("page", to === "query" ? null : to);
     if (to !== "dashboards") {
       this.dashboards.hide();

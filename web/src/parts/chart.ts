@@ -24,6 +24,7 @@ const LIGHT = ["#0b6bcb", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#0c8599",
 const DARK = ["#4dabf7", "#ff922b", "#69db7c", "#da77f2", "#f783ac", "#3bc9db", "#ffd43b", "#adb5bd", "#91a7ff", "#c0eb75"];
 /** Narrower than this, the legend goes below the drawing. */
 const NARROW = 560;
+const NARROW_TILE = 430;
 /** Beyond this many points a line is thinned to what its width can show. */
 const THIN = 5000;
 
@@ -35,7 +36,8 @@ export class ChartView {
   private readonly watch = new ResizeObserver(() => this.instance?.resize());
   private readonly redraw = (): void => this.draw();
 
-  constructor(private readonly table: Table, private readonly asked: Visualization) {
+  /** `small` leaves out what a tile has no room for. */
+  constructor(private readonly table: Table, private readonly asked: Visualization, private readonly small = false) {
     document.addEventListener("tidewater-theme", this.redraw);
   }
 
@@ -57,7 +59,8 @@ export class ChartView {
       return;
     }
     replace(this.element, this.canvas, this.note);
-    narrow = this.canvas.clientWidth < NARROW;
+    small = this.small;
+    narrow = this.canvas.clientWidth < (small ? NARROW_TILE : NARROW);
     this.instance = echarts.init(this.canvas, null, { renderer: "canvas" });
     this.watch.observe(this.canvas);
     if (what.kind === "map") {
@@ -102,6 +105,8 @@ export class ChartView {
 
 /** Whether the drawing at hand has no room beside it. */
 let narrow = false;
+/** Whether it is a tile's. */
+let small = false;
 
 function isDark(): boolean {
   return document.documentElement.dataset.theme === "dark";
@@ -162,9 +167,9 @@ function legend(what: Chart, names: string[]): object {
   const many = names.length > 1 && what.legend;
   return {
     show: many, type: "scroll", data: names,
-    ...(narrow ? { bottom: 28, left: "center" } : { orient: "vertical", right: 8, top: what.title ? 36 : 12, bottom: 40 }),
-    textStyle: { color: text, width: 150, overflow: "truncate" }, pageTextStyle: { color: text }, pageIconColor: text,
-    selector: names.length > 2 && !narrow ? [{ type: "all", title: "all" }, { type: "inverse", title: "invert" }] : false,
+    ...(narrow ? { bottom: small ? 2 : 28, left: "center" } : { orient: "vertical", right: 8, top: what.title ? 36 : 12, bottom: 40 }),
+    textStyle: { color: text, width: small ? 90 : 150, overflow: "truncate" }, pageTextStyle: { color: text }, pageIconColor: text,
+    selector: names.length > 2 && !narrow && !small ? [{ type: "all", title: "all" }, { type: "inverse", title: "invert" }] : false,
     selectorLabel: { color: text },
   };
 }
@@ -229,8 +234,11 @@ function zoom(what: XY, count: number): object[] {
   const target = what.horizontal ? { yAxisIndex: indexes } : { xAxisIndex: indexes };
   const { line, text } = ink();
   const slider = { type: "slider", ...target, borderColor: line, textStyle: { color: text }, filterMode: "none" };
+  const inside = { type: "inside", ...target, filterMode: "none" };
+  // The wheel is for the page that the tiles are on.
+  if (small) return [{ ...inside, zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false }];
   return [
-    { type: "inside", ...target, filterMode: "none" },
+    inside,
     what.horizontal ? { ...slider, width: 14, left: 4 } : { ...slider, height: 16, bottom: 8, brushSelect: false },
   ];
 }
@@ -250,11 +258,12 @@ function single(what: XY): EChartsCoreOption {
     ...(at > 0 ? { position: "right", offset: (at - 1) * 64, splitLine: { show: false } } : {}),
   });
   const key = axis(what.x, what.categories, axes.xTitle, axes.xLog, axes.xMin, axes.xMax, false);
-  const room = names.length > 1 && what.legend && !narrow ? 200 : 24;
+  const room = names.length > 1 && what.legend && !narrow ? (small ? 140 : 200) : 24;
   const extra = Math.max(0, columns.length - 1) * 64;
-  const box = { left: what.horizontal ? 48 : 76, right: room + extra, top: what.title ? 44 : 24, bottom: narrow ? 96 : 72, containLabel: what.horizontal };
-  const x = what.horizontal ? { ...value(axes.yTitle, 0), nameGap: 28 } : key;
-  const y = what.horizontal ? { ...key, inverse: true, nameGap: 110 } : columns.map((title, at) => value(title, at));
+  const below = small ? (narrow && names.length > 1 && what.legend ? 64 : 42) : narrow ? 96 : 72;
+  const box = { left: what.horizontal ? (small ? 12 : 48) : 76, right: room + extra, top: what.title ? 44 : small ? 14 : 24, bottom: what.horizontal && small ? below - 22 : below, containLabel: what.horizontal };
+  const x = what.horizontal ? { ...value(axes.yTitle, 0), nameGap: 28, ...(small ? { name: "" } : {}) } : key;
+  const y = what.horizontal ? { ...key, inverse: true, nameGap: 110, ...(small ? { name: "" } : {}) } : columns.map((title, at) => value(title, at));
   return {
     ...base(what), aria: { enabled: false }, useUTC: true, legend: legend(what, names), grid: box, xAxis: x, yAxis: y,
     tooltip: tooltip({ trigger: what.mark === "scatter" ? "item" : "axis", order: "valueDesc", axisPointer: { type: what.mark === "bar" ? "shadow" : "line" } }),

@@ -25,7 +25,7 @@ const GAP = 10;
 
 export class TileView {
   readonly element: HTMLElement;
-  private readonly title = h("h3", {});
+  private readonly title = h("h2", {});
   private readonly body = h("div", { class: "tile-body" });
   private readonly foot = h("div", { class: "tile-foot" });
   private readonly grip: HTMLButtonElement;
@@ -155,7 +155,7 @@ export class TileView {
     }
     const { ChartView } = await import("../../parts/chart");
     if (this.run !== run) return;
-    this.chart = new ChartView(table, visual);
+    this.chart = new ChartView(table, visual, true);
     replace(this.body, this.chart.element);
     this.chart.draw();
   }
