@@ -80,6 +80,13 @@ bench:
 	"$(VENV)-bench/bin/pip" install -q -r bench/requirements.txt
 	"$(VENV)-bench/bin/python" bench/run.py --server "$(CARGO_TARGET_DIR)/$(PROFILE)/tidewater" --rows $(ROWS) --profile $(PROFILE)
 
+## make bench-page    how fast the page loads and answers with 500,000 rows, in Chromium
+.PHONY: bench-page
+bench-page: web $(VENV)/.stamp-web
+	sh tests/web/chromium.sh
+	cargo build --workspace --profile $(PROFILE)
+	"$(VENV)/bin/python" bench/page.py --server "$(CARGO_TARGET_DIR)/$(PROFILE)/tidewater"
+
 ## make bench-functions   rows per second of each scalar kernel, the slowest first
 bench-functions:
 	cargo bench -p tidewater-functions -p tidewater-features --profile $(PROFILE) --bench kernels

@@ -105,7 +105,8 @@ class Tidewater:
 
     def __init__(self, context, url):
         self.context, self.url, self.page, self.troubles = context, url, context.new_page(), []
-        self.allowed_status = set()
+        #: Whether tests share this page, one after the other.
+        self.resident = False
         page = self.page
         page.on("pageerror", self._error)
         page.on("dialog", lambda dialog: (self.troubles.append(f"dialog: {dialog.message}"), dialog.dismiss()))
@@ -127,11 +128,29 @@ class Tidewater:
             self.troubles.append(f"request to another host: {url}")
 
     def open(self, path="/", ready=True):
+        if self.resident and self._settled(path):
+            return self
         self.page.goto(self.url + path)
         if ready:
             expect(self.page.locator(".editor .view-lines")).to_be_visible()
             expect(self.page.locator(".editor[aria-busy]")).to_have_count(0)
         return self
+
+    def _settled(self, path):
+        """A tab of its own on the page that is there already, where that is as good as loading it again."""
+        page = self.page
+        if "?" in path or not page.url.startswith(f"{self.url}/ui/"):
+            return False
+        page.keyboard.press("Escape")
+        tabs = page.get_by_role("tablist", name="Queries").get_by_role("tab")
+        choice = page.get_by_role("combobox", name="Database")
+        wanted = path.removeprefix("/") or "NetDefaultDB"
+        if tabs.count() > 8 or choice.locator(f"option[value='{wanted}']").count() == 0:
+            return False
+        page.keyboard.press("Alt+n")
+        choice.select_option(wanted)
+        expect(page.locator(".results .empty")).to_be_visible()
+        return True
 
     def write(self, text, database=None):
         if database:
