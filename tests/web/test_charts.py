@@ -6,6 +6,8 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 from playwright.sync_api import expect
 
+from conftest import Tidewater
+
 PICTURES = pathlib.Path(__file__).parent / "pictures"
 SIZE = (64, 32)
 #: Mean difference of brightness, of 255, beyond which a picture is another one.
@@ -56,14 +58,12 @@ PLAIN = {"card", "pivotchart"}
 
 
 @pytest.fixture(scope="module")
-def drawn(request, server, chromium):
+def drawn(server, shared):
     """One page for all charts: starting the editor for each would only cost time."""
-    from conftest import Tidewater, _context
-    context = _context(chromium)
-    watched = Tidewater(context, server.url)
+    watched = Tidewater(shared, server.url)
     watched.open("/Samples")
     yield watched
-    context.close()
+    watched.page.close()
     assert watched.troubles == []
 
 

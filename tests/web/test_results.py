@@ -153,6 +153,12 @@ def test_the_server_writes_results_as_files(tidewater):
 
     parquet, name = saved("Save all rows as Parquet")
     assert parquet[:4] == parquet[-4:] == b"PAR1" and name == "result.parquet"
+    page.route("**/v1/page/download*", lambda route: None)
+    page.get_by_role("button", name="Copy and export").click()
+    page.get_by_role("menuitem", name="Save all rows as JSON").click()
+    page.get_by_role("dialog", name="Save result.json").get_by_role("button", name="Cancel").click()
+    page.unroute("**/v1/page/download*")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     text, name = saved("Save all rows as CSV")
     assert text.count(b"\r\n") == 26_116 and name == "result.csv"
     tidewater.run(".show tables")

@@ -33,7 +33,7 @@ export type FileFormat = "csv" | "tsv" | "json" | "jsonl" | "parquet";
 
 /** The rows of a query's result, as a file that the server writes. `table` counts from 1. */
 export async function file(
-  asked: { database: string; text: string; parameters?: Record<string, Json>; readonly?: boolean }, format: FileFormat, table: number, signal?: AbortSignal,
+  asked: { database: string; text: string; parameters?: Record<string, Json>; readonly?: boolean }, format: FileFormat, table: number, signal: AbortSignal, progress: (bytes: number) => void,
 ): Promise<Blob> {
   const id = requestId();
   const response = await call(`/v1/page/download?format=${format}&table=${table}`, {
@@ -44,12 +44,21 @@ export async function file(
       properties: { Options: { notruncation: true, ...(asked.readonly ? { request_readonly: true } : {}) }, ...(asked.parameters ? { Parameters: asked.parameters } : {}) },
     }),
     headers: { "content-type": "application/json", "x-ms-client-request-id": id, accept: "*/*" },
-    ...(signal ? { signal } : {}),
+    signal,
   });
+  const counted = new TransformStream<Uint8Array, Uint8Array>({
+    transform: (part, out) => {
+      size += part.length;
+      progress(size);
+      out.enqueue(part);
+    },
+  });
+  let size = 0;
   try {
-    return await response.blob();
+    // A blob of the browser's lies on its disk when it is large; parts kept here would lie in memory.
+    return await new Response(response.body!.pipeThrough(counted), { headers: { "content-type": response.headers.get("content-type") ?? "" } }).blob();
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (signal.aborted) throw error;
     const why = await records(asked.database, `.show queries | where ClientActivityId == ${literal(id)} | project FailureReason`).catch(() => []);
     throw new Fault(String(why[0]?.FailureReason || "The file broke off before its end."), 0);
   }

@@ -113,10 +113,9 @@ export async function pinDialog(database: string, query: string, visual: string)
       on: {
         submit: (event) => {
           event.preventDefault();
-          pin(which.value, name.value.trim(), newTile(title.value.trim(), query, null, visual)).then((id) => {
+          pin(which.value, name.value.trim(), newTile(title.value.trim(), query, null, visual)).then(() => {
             box.close();
             announce("Pinned.");
-            document.dispatchEvent(new CustomEvent("tidewater-pinned", { detail: { database, id } }));
           }).catch(failed);
         },
       },
@@ -128,13 +127,17 @@ export async function pinDialog(database: string, query: string, visual: string)
     failed(error);
   }
 
-  async function pin(id: string, name: string, tile: Tile): Promise<string> {
-    if (id === "") return (await create(database, { ...empty(name), tiles: [tile] })).id;
+  async function pin(id: string, name: string, tile: Tile): Promise<void> {
+    if (id === "") {
+      await create(database, { ...empty(name), tiles: [tile] });
+      return;
+    }
     for (let tries = 1; ; tries++) {
       const known = await get(database, id);
       try {
         const content: Content = { ...known.content, tiles: [...known.content.tiles, tile] };
-        return (await put(database, id, known.version, content)).id;
+        await put(database, id, known.version, content);
+        return;
       } catch (error) {
         // A tile more does not touch what somebody else has just saved.
         if (!(error instanceof Fault && error.status === 412) || tries === TRIES) throw error;

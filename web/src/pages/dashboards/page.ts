@@ -2,8 +2,9 @@
 
 import { create, get, list, put, remove, type Dashboard } from "../../api/dashboards";
 import { Fault } from "../../api/fetch";
-import { announce, button, dialog, download, h, menu, replace, select } from "../../parts/dom";
+import { announce, button, copy, dialog, download, h, menu, replace, select } from "../../parts/dom";
 import { empty, exported, imported, moved, REFRESHES, SPANS, tile as newTile, type Content, type Parameter, type Range, type Tile } from "../../lib/dashboard";
+import { home } from "../../lib/place";
 import { count } from "../../lib/text";
 import { parametersDialog, tileDialog, why } from "./edit";
 import { TileView } from "./tile";
@@ -186,6 +187,7 @@ export class DashboardsPage {
     if (!dashboard) return;
     this.element.classList.toggle("arranging", this.arranging);
     const more = button("More", () => menu(more, [
+      { label: "Copy link", act: () => void copy(`${location.origin}${home(this.database)}?page=dashboards&dashboard=${encodeURIComponent(`${encodeURIComponent(this.database)}/${dashboard.id}`)}`, "Link") },
       { label: "Export as JSON", act: () => download(`${this.content.title.replace(/[^\w.-]+/g, "_")}.json`, [exported(this.content)], "application/json") },
       { label: "Copy of this dashboard", act: () => void this.make({ ...this.content, title: `${this.content.title} (copy)`.slice(0, 200) }, false) },
       { label: "Delete…", act: () => this.delete(dashboard.id, this.content.title, dashboard.version), disabled: !dashboard.mayDelete },

@@ -1,6 +1,6 @@
 // What a run has given: its tables, charts, failures and figures.
 
-import { announce, button, copy, download, h, menu, replace, select } from "../../parts/dom";
+import { announce, button, copy, dialog, download, h, menu, replace, select } from "../../parts/dom";
 import { Grid } from "../../parts/grid";
 import { asJson, tree } from "../../parts/tree";
 import { isChart, KINDS } from "../../lib/chart";
@@ -249,12 +249,20 @@ export class Results {
   private save(format: FileFormat, table: Table, name: string): void {
     const run = this.run!;
     const { database, text, parameters, readonly } = run.source;
-    announce("The server writes the file…");
-    file({ database, text, ...(parameters ? { parameters } : {}), readonly: readonly ?? false }, format, run.tables.indexOf(table) + 1)
+    const stop = new AbortController();
+    const told = h("p", { text: "The server begins…", attributes: { role: "status" } });
+    const box = dialog(`Save ${name}.${format}`, told, h("div", { class: "row" }, button("Cancel", () => box.close())));
+    box.addEventListener("close", () => stop.abort());
+    file({ database, text, ...(parameters ? { parameters } : {}), readonly: readonly ?? false }, format, run.tables.indexOf(table) + 1, stop.signal,
+      (size) => (told.textContent = `${bytes(size)} so far`))
       .then((blob) => {
+        if (stop.signal.aborted) return;
+        box.close();
         download(`${name}.${format}`, [blob], blob.type);
         announce(`${name}.${format}: ${bytes(blob.size)}.`);
-      }).catch((error: unknown) => announce(error instanceof Error ? error.message : String(error)));
+      }).catch((error: unknown) => {
+        if (!stop.signal.aborted) replace(told, h("span", { class: "fault", text: error instanceof Error ? error.message : String(error) }));
+      });
   }
 
   private exportMenu(table: Table, grid: Grid, anchor: HTMLElement): void {
