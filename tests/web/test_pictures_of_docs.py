@@ -67,3 +67,17 @@ def test_the_dashboard_and_the_jobs(visit, server, request):
     expect(page.locator(".jobs-list tbody tr")).to_have_count(3)
     expect(page.locator(".state.SUCCESS")).to_have_count(2)
     keep(request, page, "jobs")
+
+
+def test_loading_a_file(visit, server, request):
+    page = visit(server.url, color_scheme="dark").open("/NetDefaultDB").page
+    page.get_by_role("button", name="Load data").click()
+    box = page.get_by_role("dialog", name="Load data")
+    rows = [("2024-03-01T06:00:00Z", "harbour", 41, 3.25, '{""wind"": 4}'), ("2024-03-01T12:15:00Z", "bridge", 38, 2.75, '{""wind"": 6}'), ("2024-03-01T18:30:00Z", "harbour", 44, 3.5, "")]
+    body = "measured,station,level,temperature,more\n" + "".join(f'{at},{where},{level},{warm},"{more}"\n' for at, where, level, warm, more in rows)
+    box.get_by_label("Files").set_input_files({"name": "tides.csv", "mimeType": "text/csv", "buffer": body.encode()})
+    expect(box.locator(".load-columns tbody tr")).to_have_count(5)
+    assert [row.get_by_role("combobox").input_value() for row in box.locator(".load-columns tbody tr").all()] == ["datetime", "string", "long", "real", "dynamic"]
+    box.get_by_label("Type of column 3").select_option("int")
+    page.mouse.move(2, 2)
+    keep(request, page, "load")
