@@ -93,7 +93,7 @@ pub enum MaterializedViewCommand {
     /// `.drop materialized-view V [ifexists]`.
     Drop { view: Name, if_exists: bool },
     /// `.enable materialized-view V`, `.disable materialized-view V`.
-    Enable { view: Name, enable: bool },
+    Enable { view: Name, enable: bool, properties: Vec<Property> },
     /// `.clear materialized-view V data`.
     Clear { view: Name },
     /// `.show materialized-views`, `.show materialized-view V`, and what follows the name.

@@ -102,6 +102,8 @@ pub enum PolicyValue {
         enabled: bool,
         /// The query that replaces the table.
         query: String,
+        /// `with (allowMaterializedViewsWithoutRowLevelSecurity = true)`
+        allows_views: bool,
     },
     /// `(a asc, b desc)`: columns with whether they ascend.
     RowOrder(Vec<(Name, bool)>),

@@ -378,6 +378,8 @@ pub struct Rel {
     pub depth: u32,
     /// Columns that travel with the rows and that only functions such as `ingestion_time()` read.
     pub hidden: Option<Arc<Hidden>>,
+    /// These are the rows that a policy shows: no predicate that could fail moves from above into it.
+    pub is_guarded: bool,
 }
 
 impl Rel {

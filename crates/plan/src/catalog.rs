@@ -39,6 +39,16 @@ pub trait CatalogView: Send + Sync {
         None
     }
 
+    /// The row level security policy of a table or materialized view: a query that stands for its rows.
+    fn row_security(&self, _database: &str, _name: &str) -> Option<RowSecurity> {
+        None
+    }
+
+    /// Whether a name is for the texts that the catalog keeps of views, and not for queries.
+    fn is_internal(&self, _name: &str) -> bool {
+        false
+    }
+
     /// A point in the history of all tables, for `cursor_current()`: what comes later lies at or behind it.
     fn cursor(&self) -> i64 {
         0
@@ -150,6 +160,15 @@ pub struct TableHandle {
     pub is_filled: bool,
 }
 
+/// A row level security policy. Source: row-level-security-policy page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowSecurity {
+    /// Whether it holds without being asked for.
+    pub is_enabled: bool,
+    /// The text of the query.
+    pub query: String,
+}
+
 /// A stored function as text; it is parsed and expanded at each call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFunction {
@@ -172,6 +191,8 @@ pub struct StoredFunction {
 pub struct MaterializedView {
     /// Its name.
     pub name: String,
+    /// Its columns.
+    pub schema: TableSchema,
     /// `{ ... }`: all of it, with the records that are not materialized yet.
     pub body: String,
     /// `{ ... }`: the materialized part alone.

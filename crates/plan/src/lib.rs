@@ -28,7 +28,7 @@ use tidewater_kql::TableSchema;
 
 pub use bind::check_function;
 pub use bind::evaluate::plugin_names;
-pub use catalog::{CatalogView, MaterializedView, StoredFunction, TableHandle};
+pub use catalog::{CatalogView, MaterializedView, RowSecurity, StoredFunction, TableHandle};
 pub use error::PlanError;
 pub use external::{ExternalSource, Partition, PartitionValue, PathPiece, external_source};
 pub use external_call::{ExternalCall, HttpCall, InferMode, InferSchema};

@@ -132,7 +132,7 @@ pub const OPTIONS: &[OptionRow] = &[
     row("query_distribution_nodes_span", Long, NoOp, ONE_NODE),
     row("query_fanout_nodes_percent", Long, NoOp, ONE_NODE),
     row("query_fanout_threads_percent", Long, Served, "the part of the threads that the query is laid out for"),
-    row("query_force_row_level_security", Bool, NoOp, "no table has a row level security policy"),
+    row("query_force_row_level_security", Bool, Served, "policies of row level security hold even where disabled"),
     request_only(
         "query_language",
         Word(&["csl", "kql", "kusto", "sql"]),
@@ -172,7 +172,7 @@ pub const OPTIONS: &[OptionRow] = &[
         "every query sees the last commit, which is the strongest",
     ),
     request_only("request_app_name", Text, Served, "the application in the journals"),
-    row("request_block_row_level_security", Bool, NoOp, "no table has a row level security policy"),
+    row("request_block_row_level_security", Bool, Served, "tables with a row level security policy are refused"),
     row("request_callout_disabled", Bool, Served, "`http_request` and `http_request_post` are refused"),
     row("request_cross_cluster_token", Text, NoOp, "no query leaves this server"),
     row("request_description", Text, Served, "shown in the journal of queries"),

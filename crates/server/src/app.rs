@@ -20,7 +20,7 @@ struct Inner {
     config: Config,
     address: std::net::SocketAddr,
     public_url: String,
-    auth: Auth,
+    auth: Arc<Auth>,
     tls: Option<Tls>,
     ui: Ui,
 }
@@ -36,7 +36,9 @@ impl App {
             None if tls.is_some() => format!("https://{address}"),
             None => format!("http://{address}"),
         };
-        let auth = Auth::new(&config, &public_url)?;
+        let auth = Arc::new(Auth::new(&config, &public_url)?);
+        let known = Arc::clone(&auth);
+        service.know_principals(Arc::new(move |identity| known.present(identity)));
         let prefix = reqwest::Url::parse(&public_url).map(|url| url.path().trim_end_matches('/').to_string());
         let ui = Ui::new(&config, &prefix.unwrap_or_default())?;
         Ok(App { inner: Arc::new(Inner { service, config, address, public_url, auth, tls, ui }) })

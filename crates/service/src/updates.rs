@@ -72,7 +72,7 @@ pub(crate) fn dependents(snapshot: &Snapshot, database: &Database, source: &str)
     found
 }
 
-fn is_source(update: &Update, name: &str) -> bool {
+pub(crate) fn is_source(update: &Update, name: &str) -> bool {
     match update.source_is_wild_card {
         true => matches(&update.source, name),
         false => update.source == name,
@@ -274,6 +274,25 @@ fn check_schema(target: &Table, found: &TableSchema) -> Result<()> {
     )))
 }
 
+/// The tables and materialized views with an enabled policy of row level security that a policy's query reads, as database and
+/// name; `prepare` may propose one.
+pub(crate) async fn reads(
+    service: &Service,
+    context: &Context,
+    snapshot: &Arc<Snapshot>,
+    database: &Arc<Database>,
+    update: &Update,
+    prepare: impl Fn(View) -> View,
+) -> Vec<(String, String)> {
+    let Some(source) = database.tables().find(|table| is_source(update, table.name())) else { return Vec::new() };
+    let rows = NewRows::of(service, database, source.name(), source.schema(), &source.target(), &[]);
+    let Ok(view) = view_over(service, snapshot, &rows).map(prepare) else { return Vec::new() };
+    let context = Context { database: database.name().to_string(), ..context.clone() };
+    // A query that no longer works reads nothing, and is asked again when it is altered.
+    let _ = service.plan(&context, &update.query, &view, ()).await;
+    view.secured()
+}
+
 /// Refuses a policy whose sources do not exist or whose queries do not fit its table.
 pub(crate) async fn check(
     service: &Service,
@@ -295,6 +314,13 @@ pub(crate) async fn check(
             let view = view_over(service, snapshot, &rows)?;
             let context = Context { database: database.name().to_string(), ..context.clone() };
             let answer = service.run_planned(&context, &update.query, &view, mark, None).await?;
+            // Source: update-policy page, "ManagedIdentity".
+            if let Some((_, name)) = view.secured().first() {
+                return Err(Error::bad_request(format!(
+                    "an update policy cannot read '{name}': it has a row level security policy, which needs a managed \
+                     identity, and these are not served"
+                )));
+            }
             match answer.results.as_slice() {
                 [result] => check_schema(target, &result.schema)?,
                 _ => return Err(Error::bad_request("the query of an update policy must have one result")),

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use datafusion::catalog::TableProvider;
 use tidewater_kql::command::PolicyKind;
 use tidewater_plan::{
-    CatalogView, ExternalCall, ExternalSource, GraphModel, GraphRows, GraphVersion, MaterializedView, StoredFunction,
+    CatalogView, ExternalCall, ExternalSource, GraphModel, GraphRows, GraphVersion, MaterializedView, RowSecurity, StoredFunction,
     TableHandle,
 };
 use tidewater_store::{Database, PropertyOwner, Snapshot, Store, Table, TableId};
@@ -32,6 +32,10 @@ pub struct View {
     access: Access,
     /// The server's own work: policies on rows do not hold.
     is_server: bool,
+    /// A policy that is looked at before it is stored: database, name and policy.
+    proposed: Option<Arc<(String, String, RowSecurity)>>,
+    /// The tables and materialized views with an enabled policy of row level security that were asked for.
+    secured: Arc<Mutex<Vec<(String, String)>>>,
     /// What exists and was asked for, but may not be read: `read table 'T' of database 'D'`.
     denied: Arc<Mutex<Option<String>>>,
     current: String,
@@ -64,6 +68,32 @@ impl View {
         Ok(View { is_server: true, ..view })
     }
 
+    /// A view of everything by whose policies the caller's rows are shown, one of which is not stored yet: that of a table or
+    /// materialized view of `database`.
+    pub fn with_policy(
+        service: &Service,
+        snapshot: Arc<Snapshot>,
+        database: &str,
+        name: &str,
+        policy: RowSecurity,
+    ) -> crate::error::Result<View> {
+        let view = View::with_access(service, Access::everything(Arc::clone(&snapshot)), snapshot, database)?;
+        let current = view.current.clone();
+        Ok(view.proposing(&current, name, policy))
+    }
+
+    /// The same with a policy of a table or materialized view that is not stored yet.
+    pub fn proposing(self, database: &str, name: &str, policy: RowSecurity) -> View {
+        let proposed = Some(Arc::new((database.to_string(), name.to_string(), policy)));
+        View { proposed, ..self }
+    }
+
+    /// The tables and materialized views with an enabled policy of row level security that were asked for, be it applied or
+    /// not: as database and name.
+    pub fn secured(&self) -> Vec<(String, String)> {
+        self.secured.lock().clone()
+    }
+
     fn with_access(
         service: &Service,
         access: Access,
@@ -82,6 +112,8 @@ impl View {
             snapshot,
             access,
             is_server: false,
+            proposed: None,
+            secured: Arc::default(),
             denied: Arc::default(),
             current,
             extra: Vec::new(),
@@ -198,6 +230,22 @@ impl CatalogView for View {
         Some(self.store.provider_with_hidden(self.readable_table(database, name)?))
     }
 
+    fn row_security(&self, database: &str, name: &str) -> Option<RowSecurity> {
+        let policy = self.policy_of(database, name)?;
+        if policy.is_enabled {
+            let mut secured = self.secured.lock();
+            if !secured.iter().any(|(known, table)| known == database && table == name) {
+                secured.push((database.to_string(), name.to_string()));
+            }
+        }
+        // The server's own work, and rows under a table's name that are not its own.
+        (!self.is_server && self.extra(database, name).is_none()).then_some(policy)
+    }
+
+    fn is_internal(&self, name: &str) -> bool {
+        !self.is_server && name.starts_with(views::INTERNAL)
+    }
+
     fn cursor(&self) -> i64 {
         self.snapshot.cursor()
     }
@@ -262,13 +310,9 @@ impl CatalogView for View {
     fn materialized_view(&self, database: &str, name: &str) -> Option<MaterializedView> {
         let database = self.open(database)?;
         let view: StoredView = stored::find(&self.snapshot, database, name)?;
-        let policy = view.policies.get(PolicyKind::RowLevelSecurity.word());
-        if self.hides_rows(policy.and_then(policies::parsed::<RowLevelSecurityPolicy>)) {
-            self.deny_rows("materialized view", name, database);
-            return None;
-        }
         Some(MaterializedView {
             name: name.to_string(),
+            schema: view.plan.schema.clone(),
             body: views::body(&self.snapshot, &view),
             materialized: views::materialized(&self.snapshot, &view),
             last_run: view.last_run,
@@ -347,24 +391,28 @@ impl View {
             self.deny(format!("read table '{}' of database '{}'", table.name(), database.name()));
             return None;
         }
-        // A policy that cannot be applied must not be passed over.
-        let owner = PropertyOwner::Table(table.id());
-        if self.hides_rows(policies::own::<RowLevelSecurityPolicy>(&self.snapshot, owner)) {
-            self.deny_rows("table", table.name(), database);
-            return None;
-        }
         Some(table)
     }
 
-    fn hides_rows(&self, policy: Option<RowLevelSecurityPolicy>) -> bool {
-        !self.is_server && policy.is_some_and(|policy| policy.is_enabled)
-    }
-
-    fn deny_rows(&self, kind: &str, name: &str, database: &Database) {
-        self.deny(format!(
-            "read {kind} '{name}' of database '{}': row level security policies are not served yet, and one is enabled on it",
-            database.name()
-        ));
+    /// The policy of row level security of a user's table or a materialized view.
+    fn policy_of(&self, database: &str, name: &str) -> Option<RowSecurity> {
+        if let Some(proposed) = &self.proposed
+            && proposed.0 == database
+            && proposed.1 == name
+        {
+            return Some(proposed.2.clone());
+        }
+        let database = self.snapshot.database(database)?;
+        match database.table(name) {
+            Some(table) => {
+                let owner = PropertyOwner::Table(table.id());
+                self.snapshot.property(&policies::key(owner, PolicyKind::RowLevelSecurity)).map(row_security)
+            }
+            None => {
+                let view: StoredView = stored::find(&self.snapshot, database, name)?;
+                view.policies.get(PolicyKind::RowLevelSecurity.word()).map(row_security)
+            }
+        }
     }
 
     /// The rows of an internal table under a name of its own.
@@ -394,5 +442,13 @@ fn host_of(name: &str) -> &str {
     match rest.strip_prefix('[') {
         Some(inner) => inner.split(']').next().unwrap_or(inner),
         None => rest.split(':').next().unwrap_or(rest),
+    }
+}
+
+/// A stored policy; one that cannot be read shows nothing.
+fn row_security(value: &serde_json::Value) -> RowSecurity {
+    match policies::parsed::<RowLevelSecurityPolicy>(value) {
+        Some(policy) => RowSecurity { is_enabled: policy.is_enabled, query: policy.query },
+        None => RowSecurity { is_enabled: true, query: String::new() },
     }
 }

@@ -257,8 +257,8 @@ impl Parser<'_> {
             return Ok(None);
         }
         let name = self.entity_name()?;
-        self.with_properties()?;
-        view(MaterializedViewCommand::Enable { view: name, enable })
+        let properties = self.with_properties()?;
+        view(MaterializedViewCommand::Enable { view: name, enable, properties })
     }
 
     /// Behind `.clear`.

@@ -4,7 +4,7 @@
 
 use super::{P, Parser};
 use crate::ast::{Expr, ExprKind, Literal, Name};
-use crate::command::Command;
+use crate::command::{Command, property_flag};
 use crate::lexer::TokenKind;
 use crate::policy_command::{PolicyCommand, PolicyKind, PolicyTarget, PolicyValue, PolicyVerb};
 use crate::span::Span;
@@ -124,8 +124,9 @@ impl Parser<'_> {
                 if !enabled && !self.eat_word("disable") {
                     return Err(self.expected("'enable' or 'disable'"));
                 }
-                self.with_properties()?;
-                Ok(PolicyValue::RowLevelSecurity { enabled, query: self.string_literal()? })
+                let properties = self.with_properties()?;
+                let allows_views = property_flag(&properties, "allowMaterializedViewsWithoutRowLevelSecurity");
+                Ok(PolicyValue::RowLevelSecurity { enabled, query: self.string_literal()?, allows_views })
             }
             PolicyKind::RowOrder => self.parenthesized(Self::sort_key).map(PolicyValue::RowOrder),
             PolicyKind::Encoding if !self.at(TokenKind::String) => {
@@ -335,7 +336,7 @@ mod tests {
         assert_eq!(value(".alter table T policy ingestiontime true"), PolicyValue::Flag(true));
         assert_eq!(
             value(".alter table T policy row_level_security enable \"T | where true\""),
-            PolicyValue::RowLevelSecurity { enabled: true, query: "T | where true".into() }
+            PolicyValue::RowLevelSecurity { enabled: true, query: "T | where true".into(), allows_views: false }
         );
         assert!(matches!(value(".alter table T policy roworder (a asc, b desc)"), PolicyValue::RowOrder(k) if !k[1].1));
         assert_eq!(

@@ -13,6 +13,7 @@ use tidewater_kql::{Diagnostic, Span, diagnostic, parse_function_body};
 use crate::bind::let_::AnyValue;
 use crate::bind::row::Row;
 use crate::bind::scope::{Binding, FunctionDef};
+use crate::bind::secure::ViewPart;
 use crate::bind::source::Tabular;
 use crate::bind::union::Input;
 use crate::bind::{Binder, Bound};
@@ -114,8 +115,8 @@ impl Binder<'_> {
             false => source.schema(),
         };
         let table = TableHandle { database: String::new(), name: name.to_string(), schema, provider, is_filled: true };
-        let tabular = self.table_rows(Arc::new(table), span)?;
-        Ok(Tabular { table: None, name: None, ..tabular })
+        let tabular = self.foreign_rows(Arc::new(table), span)?;
+        Ok(Tabular { name: None, ..tabular })
     }
 
     /// `external_table("T" [, "Mapping"])`; a timespan there would override an acceleration that does not exist.
@@ -135,10 +136,7 @@ impl Binder<'_> {
             }
         }
         match self.view.external_table(database, &name, mapping.as_deref()) {
-            Some(Ok(table)) => {
-                let tabular = self.table_rows(table, span)?;
-                Ok(Tabular { table: None, ..tabular })
-            }
+            Some(Ok(table)) => self.foreign_rows(table, span),
             Some(Err(message)) => self.fail(diagnostic::GENERAL, span, message),
             None => {
                 let names = self.view.external_table_names(database);
@@ -169,19 +167,48 @@ impl Binder<'_> {
                 }
             }
         }
-        self.expanded(database, &format!("materialized_view({name})"), &name, &view.materialized, span)
+        self.view_rows(database, &view, ViewPart::Materialized, span)
     }
 
     /// A view with the records that are not materialized yet.
     pub fn whole_view(&mut self, database: &str, view: &MaterializedView, span: Span) -> Bound<Tabular> {
-        let tabular = self.expanded(database, &format!("view {}", view.name), &view.name, &view.body, span)?;
+        let tabular = self.view_rows(database, view, ViewPart::Whole, span)?;
         let table = Some((Some(database.to_string()), view.name.clone()));
         Ok(Tabular { table, name: Some(view.name.clone()), ..tabular })
     }
 
-    /// The rows of a body that the catalog keeps. `key` tells it from functions.
-    fn expanded(&mut self, database: &str, key: &str, name: &str, body: &str, span: Span) -> Bound<Tabular> {
-        let key = (database.to_string(), key.to_string());
+    /// The rows of a view that its policy shows. Inside its own policy a view is the part of it that was asked for.
+    fn view_rows(&mut self, database: &str, view: &MaterializedView, part: ViewPart, span: Span) -> Bound<Tabular> {
+        if let Some(secured) = self.secured(database, &view.name, part, &view.schema, span)? {
+            return Ok(secured);
+        }
+        match self.secured_part(database, &view.name).unwrap_or(part) {
+            ViewPart::Whole => self.expanded(database, "view", &view.name, &view.body, span),
+            ViewPart::Materialized => self.expanded(database, "materialized", &view.name, &view.materialized, span),
+        }
+    }
+
+    /// The rows of a view's body. The policy of its source holds in it, be the view named by a policy itself.
+    fn expanded(&mut self, database: &str, kind: &str, name: &str, body: &str, span: Span) -> Bound<Tabular> {
+        let securing = std::mem::take(&mut self.securing);
+        let in_catalog = std::mem::replace(&mut self.in_catalog, true);
+        let result = self.text_rows(database, kind, name, body, span);
+        self.securing = securing;
+        self.in_catalog = in_catalog;
+        result
+    }
+
+    /// The rows of a policy's query, which sees what queries see.
+    pub fn policy_rows(&mut self, database: &str, label: &str, body: &str, span: Span) -> Bound<Tabular> {
+        let in_catalog = std::mem::replace(&mut self.in_catalog, false);
+        let result = self.text_rows(database, "policy", label, body, span);
+        self.in_catalog = in_catalog;
+        result
+    }
+
+    /// `kind` tells the text from functions and from others of its name: no entity's name has a null character.
+    fn text_rows(&mut self, database: &str, kind: &str, name: &str, body: &str, span: Span) -> Bound<Tabular> {
+        let key = (database.to_string(), format!("\0{kind} {name}"));
         if !self.stored.contains_key(&key) {
             let parsed = parse_function_body("()", body);
             let read = match (parsed.tree, parsed.diagnostics.into_iter().next()) {
@@ -222,10 +249,7 @@ impl Binder<'_> {
         self.count("stored_query_result", arguments.len(), 1, 1, span)?;
         let name = self.text_argument(&arguments[0], "the name of stored_query_result()")?;
         match self.view.stored_query_result(database, &name) {
-            Some(table) => {
-                let tabular = self.table_rows(table, span)?;
-                Ok(Tabular { table: None, ..tabular })
-            }
+            Some(table) => self.foreign_rows(table, span),
             None => {
                 let names = self.view.stored_query_result_names(database);
                 self.unresolved_entity("stored query result", &name, &names, arguments[0].value.span)

@@ -91,7 +91,8 @@ impl Binder<'_> {
                 let columns: Vec<BoundColumn> =
                     table.schema.columns.iter().map(|column| self.fresh_column(&column.name, column.ty)).collect();
                 let projection = (0..columns.len()).collect();
-                return self.rel(RelOp::Table { table: table.clone(), projection }, columns, span);
+                let rel = self.rel(RelOp::Table { table: table.clone(), projection }, columns, span)?;
+                return Ok(Arc::new(Rel { hidden: None, ..rel.as_ref().clone() }));
             }
         };
         let parsed = parse_function_body("()", &format!("{{{text}\n}}"));

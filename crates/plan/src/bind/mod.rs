@@ -53,6 +53,7 @@ mod row;
 mod scan;
 mod scope;
 mod search;
+mod secure;
 mod sort;
 mod source;
 mod statement;
@@ -178,6 +179,10 @@ pub(crate) struct Binder<'a> {
     pub missing_patterns: Vec<(String, Span)>,
     /// The hidden columns of the rows that the present operator reads.
     pub hidden: Option<Arc<Hidden>>,
+    /// The tables whose policies are being bound.
+    pub securing: Vec<secure::Securing>,
+    /// Inside a text that the catalog keeps of a view, which may name internal tables.
+    pub in_catalog: bool,
 }
 
 impl<'a> Binder<'a> {
@@ -216,6 +221,8 @@ impl<'a> Binder<'a> {
             aliases: HashMap::new(),
             missing_patterns: Vec::new(),
             hidden: None,
+            securing: Vec::new(),
+            in_catalog: false,
         }
     }
 
@@ -402,7 +409,7 @@ impl<'a> Binder<'a> {
         }
         let (is_serialized, is_sorted) = order_kept(&op);
         let hidden = self.hidden_of(&op);
-        Ok(Arc::new(Rel { op, columns, is_serialized, is_sorted, depth, hidden }))
+        Ok(Arc::new(Rel { op, columns, is_serialized, is_sorted, depth, hidden, is_guarded: false }))
     }
 
     /// Ids for hidden columns, from a range of their own: those of other columns do not depend on them.

@@ -578,8 +578,9 @@ fn ids(columns: &[BoundColumn]) -> Vec<ColumnId> {
 
 /// The rebuilt relation with the marks of the original (`serialize` sets one without an operator).
 fn marked(made: Arc<Rel>, original: &Rel) -> Arc<Rel> {
-    if made.is_serialized == original.is_serialized && made.is_sorted == original.is_sorted {
+    let Rel { is_serialized, is_sorted, is_guarded, .. } = *original;
+    if made.is_serialized == is_serialized && made.is_sorted == is_sorted && made.is_guarded == is_guarded {
         return made;
     }
-    Arc::new(Rel { is_serialized: original.is_serialized, is_sorted: original.is_sorted, ..(*made).clone() })
+    Arc::new(Rel { is_serialized, is_sorted, is_guarded, ..(*made).clone() })
 }

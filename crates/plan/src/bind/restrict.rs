@@ -16,7 +16,7 @@ use tidewater_kql::{Diagnostic, Span, diagnostic};
 use crate::bind::project_names::matches_pattern;
 use crate::bind::scope::{Binding, Place};
 use crate::bind::{Binder, Bound, Stopped};
-use crate::catalog::{CatalogView, MaterializedView, StoredFunction, TableHandle};
+use crate::catalog::{CatalogView, MaterializedView, RowSecurity, StoredFunction, TableHandle};
 use crate::external::ExternalSource;
 use crate::external_call::ExternalCall;
 use crate::{GraphModel, GraphVersion};
@@ -88,6 +88,16 @@ impl<'a> RestrictedView<'a> {
     /// See `CatalogView`.
     pub fn table(&self, database: &str, name: &str) -> Option<Arc<TableHandle>> {
         self.allows(database, name).then(|| self.inner.table(database, name)).flatten()
+    }
+
+    /// See `CatalogView`. Not restricted: the policy of what may be named holds.
+    pub fn row_security(&self, database: &str, name: &str) -> Option<RowSecurity> {
+        self.inner.row_security(database, name)
+    }
+
+    /// See `CatalogView`.
+    pub fn is_internal(&self, name: &str) -> bool {
+        self.inner.is_internal(name)
     }
 
     /// See `CatalogView`.

@@ -8,6 +8,7 @@ use tidewater_kql::{Diagnostic, Span, diagnostic};
 use crate::bind::let_::AnyValue;
 use crate::bind::row::Row;
 use crate::bind::scope::{Binding, FunctionDef};
+use crate::bind::secure::ViewPart;
 use crate::bind::{Binder, Bound, Stopped};
 use crate::bound::{BoundResult, Graph, Rel, RelOp, Value};
 use crate::catalog::TableHandle;
@@ -290,7 +291,9 @@ impl Binder<'_> {
 
     /// The rows of a table.
     pub fn scan(&mut self, database: &str, name: &str, span: Span) -> Bound<Tabular> {
-        let Some(table) = self.view.table(database, name) else {
+        // Texts of views name internal tables; queries cannot.
+        let may_name = self.in_catalog || !self.view.is_internal(name);
+        let Some(table) = may_name.then(|| self.view.table(database, name)).flatten() else {
             if let Some(view) = self.view.materialized_view(database, name) {
                 return self.whole_view(database, &view, span);
             }
@@ -306,10 +309,26 @@ impl Binder<'_> {
             .hint_nearest(name, names.iter().map(String::as_str));
             return Err(self.report(diagnostic));
         };
-        self.table_rows(table, span)
+        let secured = self.secured(&table.database, &table.name, ViewPart::Whole, &table.schema, span)?;
+        match secured {
+            Some(secured) => Ok(secured),
+            None => self.table_rows(table, span),
+        }
     }
 
-    /// The rows of a table that has been found.
+    /// The rows of a table that is none of the catalog's own: what hides behind a table of its name is not theirs.
+    pub fn foreign_rows(&mut self, table: Arc<TableHandle>, span: Span) -> Bound<Tabular> {
+        let columns =
+            table.schema.columns.iter().map(|column| self.fresh_column(&column.name, column.ty)).collect::<Vec<_>>();
+        let projection = (0..columns.len()).collect();
+        let name = table.name.clone();
+        let rel = self.rel(RelOp::Table { table, projection }, columns, span)?;
+        let rel = Arc::new(Rel { hidden: None, ..rel.as_ref().clone() });
+        let rel = self.in_time_scope(rel, span)?;
+        Ok(Tabular { name: Some(name), ..Tabular::of(rel) })
+    }
+
+    /// The rows of a table that has been found, whatever its policy.
     pub fn table_rows(&mut self, table: Arc<TableHandle>, span: Span) -> Bound<Tabular> {
         let columns =
             table.schema.columns.iter().map(|column| self.fresh_column(&column.name, column.ty)).collect::<Vec<_>>();

@@ -319,7 +319,7 @@ fn hidden(plan: &LogicalPlan, columns: &[BoundColumn], need: &Need) -> Vec<Strin
 
 /// Whether a guard stands above a relation.
 fn is_guarded(rel: &Rel) -> bool {
-    rel.depth > 0 && rel.depth.is_multiple_of(GUARD_DEPTH)
+    rel.is_guarded || rel.depth > 0 && rel.depth.is_multiple_of(GUARD_DEPTH)
 }
 
 /// A column of a plan.

@@ -12,11 +12,11 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::Result;
 use datafusion::logical_expr::{EmptyRelation, Expr, Filter, LogicalPlan, Projection, TableScanBuilder, Union, lit};
 use tidewater_kql::KqlType;
-use tidewater_kql::ast::BinaryOp;
+use tidewater_kql::ast::{BinaryOp, InOp};
 
 use super::expr;
 use super::{Key, Lowered, Lowering, Need, Order, engine_column, field};
-use crate::bound::{BExpr, BExprKind, BoundColumn, ColumnId, Constant, Rel, RelOp, Value};
+use crate::bound::{BExpr, BExprKind, BoundColumn, ColumnId, Constant, InItem, Rel, RelOp, Value};
 use crate::catalog::TableHandle;
 use crate::exec::range::{Range, RangeTable};
 use crate::hidden::{HIDDEN, Origin};
@@ -121,9 +121,45 @@ impl Lowering {
             input = below;
         }
         predicates.reverse();
+        if input.is_guarded {
+            return self.filter_shown(input, &predicates, need);
+        }
         self.note_predicates(input, &predicates);
         let lowered = self.relation(input, &need.and(predicates.iter().copied()))?;
         let holds = predicates.into_iter().map(expr::holds).collect::<Result<_>>()?;
+        let filter = Filter::try_new(expr::logical(BinaryOp::And, holds), Arc::new(lowered.plan))?;
+        Ok(Lowered { plan: LogicalPlan::Filter(filter), order: lowered.order })
+    }
+
+    /// `where` over the rows that a policy shows. Comparisons with constants cannot fail, and find their rows in files by their
+    /// statistics: they may stand below the guard. Nothing else may.
+    fn filter_shown(&mut self, shown: &Rel, predicates: &[&BExpr], need: &Need) -> Result<Lowered> {
+        let (harmless, others): (Vec<&BExpr>, Vec<&BExpr>) =
+            conjuncts(predicates).into_iter().partition(|predicate| is_harmless(predicate));
+        let lowered_need = need.and(others.iter().copied());
+        let lowered = match harmless.len() {
+            0 => self.relation(shown, &lowered_need)?,
+            count => {
+                let first = harmless[0].clone();
+                let predicate = match count {
+                    1 => first,
+                    _ => BExpr {
+                        kind: BExprKind::Chain {
+                            op: BinaryOp::And,
+                            operands: harmless.into_iter().cloned().collect(),
+                        },
+                        ty: KqlType::Bool,
+                    },
+                };
+                let below = Arc::new(Rel { is_guarded: false, ..shown.clone() });
+                let op = RelOp::Filter { input: below, predicate };
+                self.relation(&Rel { op, is_guarded: true, ..shown.clone() }, &lowered_need)?
+            }
+        };
+        if others.is_empty() {
+            return Ok(lowered);
+        }
+        let holds = others.into_iter().map(expr::holds).collect::<Result<_>>()?;
         let filter = Filter::try_new(expr::logical(BinaryOp::And, holds), Arc::new(lowered.plan))?;
         Ok(Lowered { plan: LogicalPlan::Filter(filter), order: lowered.order })
     }
@@ -327,4 +363,47 @@ fn values(rows: &[Vec<Value>], column: usize, ty: KqlType) -> Result<ArrayRef> {
 /// The ids of columns.
 pub(super) fn ids(columns: &[BoundColumn]) -> impl Iterator<Item = ColumnId> {
     columns.iter().map(|column| column.id)
+}
+
+/// The parts of predicates that must all hold.
+fn conjuncts<'a>(predicates: &[&'a BExpr]) -> Vec<&'a BExpr> {
+    let mut waiting: Vec<&BExpr> = predicates.iter().rev().copied().collect();
+    let mut found = Vec::new();
+    while let Some(predicate) = waiting.pop() {
+        match &predicate.kind {
+            BExprKind::Binary { op: BinaryOp::And, left, right } => waiting.extend([right.as_ref(), left.as_ref()]),
+            BExprKind::Chain { op: BinaryOp::And, operands } => waiting.extend(operands.iter().rev()),
+            _ => found.push(predicate),
+        }
+    }
+    found
+}
+
+/// Whether a predicate cannot fail whatever the row holds.
+fn is_harmless(predicate: &BExpr) -> bool {
+    let is_plain = |expr: &BExpr| {
+        expr.ty != KqlType::Dynamic && matches!(expr.kind, BExprKind::Column(_) | BExprKind::Constant(_))
+    };
+    match &predicate.kind {
+        BExprKind::Binary { op: BinaryOp::Or, left, right } => is_harmless(left) && is_harmless(right),
+        BExprKind::Binary { op, left, right } => {
+            use BinaryOp::{Equal, Greater, GreaterOrEqual, Has, HasCs, Less, LessOrEqual, NotEqual};
+            let is_known = matches!(
+                op,
+                Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual | Has | HasCs
+            );
+            is_known && left.ty == right.ty && is_plain(left) && is_plain(right)
+        }
+        BExprKind::Chain { operands, .. } => operands.iter().all(is_harmless),
+        BExprKind::Between { operand, low, high, .. } => is_plain(operand) && is_plain(low) && is_plain(high),
+        BExprKind::InList { op: InOp::In | InOp::NotIn, operand, items } => {
+            let is_known = |item: &InItem| match item {
+                InItem::One(value) => matches!(value.kind, BExprKind::Constant(_)),
+                InItem::Values(_) => true,
+                InItem::Elements(_) => false,
+            };
+            is_plain(operand) && items.iter().all(is_known)
+        }
+        _ => false,
+    }
 }

@@ -24,6 +24,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use tidewater_kql::{Column, KqlType, TableSchema};
 
+use crate::PlanContext;
 use crate::catalog::{CatalogView, TableHandle};
 
 /// A fault of a statement.
@@ -148,6 +149,8 @@ pub struct SqlScope {
     pub view: Arc<dyn CatalogView>,
     /// Databases searched for unqualified names, in this order.
     pub search: Vec<String>,
+    /// The request, for queries of policies.
+    pub context: Arc<PlanContext>,
 }
 
 impl SqlScope {
@@ -157,6 +160,9 @@ impl SqlScope {
             Some(database) => self.view.database(database).into_iter().collect(),
             None => self.search.clone(),
         };
+        if self.view.is_internal(&name.table) {
+            return None;
+        }
         databases.iter().find_map(|database| {
             self.view.table(database, &name.table).or_else(|| {
                 let names = self.view.table_names(database);
@@ -294,7 +300,7 @@ pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionConte
     config.options_mut().catalog.default_schema = tables::SEARCH.to_string();
     let state = SessionStateBuilder::new_from_existing(base)
         .with_config(config)
-        .with_catalog_list(Arc::new(tables::SqlCatalogs::new(scope.clone())))
+        .with_catalog_list(Arc::new(tables::SqlCatalogs::new(scope.clone(), session.clone())))
         .build();
     let engine_statement = EngineStatement::Statement(Box::new(statement));
     let plan = state.statement_to_plan(engine_statement).await.map_err(|error| fault_of(&error))?;

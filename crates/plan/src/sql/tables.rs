@@ -17,12 +17,13 @@ use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicro
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
+    ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
     ident,
 };
 use tidewater_functions::convert;
@@ -31,15 +32,21 @@ use tidewater_kql::value::datetime::UNIX_EPOCH_TICKS;
 
 use super::{SqlScope, TableName};
 use crate::catalog::TableHandle;
+use crate::{PlanError, plan_query};
 
+/// Applies policies that are not enabled.
+const FORCE: &str = "query_force_row_level_security";
 /// The one catalog.
 pub(super) const CATALOG: &str = "tidewater";
 /// The schema of unqualified names: searches the scope's databases. Not a legal database name.
 pub(super) const SEARCH: &str = "<search>";
 
-/// The table as SQL sees it.
-fn sql_table(handle: &TableHandle) -> Result<Arc<dyn TableProvider>> {
-    let scan = LogicalPlanBuilder::scan("t", provider_as_source(Arc::clone(&handle.provider)), None)?;
+/// The table as SQL sees it: its rows, or those that its policy shows.
+fn sql_table(handle: &TableHandle, shown: Option<LogicalPlan>) -> Result<Arc<dyn TableProvider>> {
+    let scan = match shown {
+        Some(plan) => LogicalPlanBuilder::from(plan),
+        None => LogicalPlanBuilder::scan("t", provider_as_source(Arc::clone(&handle.provider)), None)?,
+    };
     let columns = handle.schema.columns.iter().map(|column| {
         let value = ident(&column.name);
         let value = match column.ty {
@@ -59,11 +66,12 @@ fn sql_table(handle: &TableHandle) -> Result<Arc<dyn TableProvider>> {
 #[derive(Clone)]
 pub(super) struct SqlCatalogs {
     scope: SqlScope,
+    session: SessionContext,
 }
 
 impl SqlCatalogs {
-    pub(super) fn new(scope: SqlScope) -> Self {
-        Self { scope }
+    pub(super) fn new(scope: SqlScope, session: SessionContext) -> Self {
+        Self { scope, session }
     }
 }
 
@@ -97,12 +105,13 @@ impl CatalogProvider for SqlCatalogs {
             SEARCH => None,
             name => Some(self.scope.view.database(name)?),
         };
-        Some(Arc::new(SqlSchema { scope: self.scope.clone(), database }))
+        Some(Arc::new(SqlSchema { scope: self.scope.clone(), session: self.session.clone(), database }))
     }
 }
 
 struct SqlSchema {
     scope: SqlScope,
+    session: SessionContext,
     database: Option<String>,
 }
 
@@ -116,6 +125,33 @@ impl SqlSchema {
     fn name(&self, table: &str) -> TableName {
         TableName { database: self.database.clone(), table: table.to_string() }
     }
+
+    /// The rows of a table that its policy of row level security shows, as the query language gives them; `None` where no
+    /// policy holds.
+    async fn shown(&self, handle: &TableHandle) -> Result<Option<LogicalPlan>> {
+        let scope = &self.scope;
+        let Some(policy) = scope.view.row_security(&handle.database, &handle.name) else { return Ok(None) };
+        let is_forced = scope.context.options.get(FORCE).and_then(serde_json::Value::as_bool) == Some(true);
+        if !policy.is_enabled && !is_forced {
+            return Ok(None);
+        }
+        let text = |name: &str| serde_json::Value::from(name).to_string();
+        let query = format!("database({}).table({})", text(&handle.database), text(&handle.name));
+        let planned = Box::pin(plan_query(&query, scope.view.as_ref(), &scope.context, &self.session)).await;
+        let mut planned = planned.map_err(|error| match error {
+            PlanError::Engine(error) => error,
+            PlanError::Diagnostics { diagnostics, .. } => {
+                let told = diagnostics.into_iter().next().map(|first| first.message).unwrap_or_default();
+                DataFusionError::Plan(format!("table '{}' cannot be read: {told}", handle.name))
+            }
+            other => DataFusionError::Plan(format!("table '{}' cannot be read: {other}", handle.name)),
+        })?;
+        match planned.results.pop() {
+            Some(result) if result.schema == handle.schema => Ok(Some(result.plan)),
+            // Never the table itself instead.
+            _ => Err(DataFusionError::Plan(format!("table '{}' cannot be read by its policy", handle.name))),
+        }
+    }
 }
 
 #[async_trait]
@@ -128,7 +164,9 @@ impl SchemaProvider for SqlSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        self.scope.table(&self.name(name)).map(|handle| sql_table(&handle)).transpose()
+        let Some(handle) = self.scope.table(&self.name(name)) else { return Ok(None) };
+        let shown = self.shown(&handle).await?;
+        sql_table(&handle, shown).map(Some)
     }
 
     fn table_exist(&self, name: &str) -> bool {

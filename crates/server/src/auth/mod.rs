@@ -10,6 +10,7 @@ pub mod bearer;
 pub mod issuer;
 pub mod renewal;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -39,7 +40,12 @@ pub struct Auth {
     rules: Rules,
     accounts: RwLock<Loaded>,
     accounts_file: Option<PathBuf>,
+    /// Principals of other issuers as their latest tokens describe them.
+    latest: RwLock<HashMap<String, Identity>>,
 }
+
+/// Principals of other issuers that are remembered.
+const MAX_LATEST: usize = 10_000;
 
 struct Loaded {
     accounts: Arc<Accounts>,
@@ -90,6 +96,7 @@ impl Auth {
             rules: Rules { audiences, tolerance_seconds: config.token_clock_tolerance_seconds },
             accounts: RwLock::new(Loaded { accounts: Arc::new(accounts), modified }),
             accounts_file: config.accounts_file.clone(),
+            latest: RwLock::default(),
         })
     }
 
@@ -160,7 +167,39 @@ impl Auth {
                 None => Err(Rejected("the token's account is gone".to_string())),
             };
         }
+        self.remember(&identity);
         Ok(identity)
+    }
+
+    fn remember(&self, identity: &Identity) {
+        let key = format!("{}\n{}", identity.authority, identity.id);
+        if self.latest.read().get(&key) == Some(identity) {
+            return;
+        }
+        let mut latest = self.latest.write();
+        if latest.len() >= MAX_LATEST && !latest.contains_key(&key) {
+            latest.clear();
+        }
+        latest.insert(key, identity.clone());
+    }
+
+    /// A principal as it is known now: an account of this server as the file has it, another's as its latest token says.
+    /// `None` when it may not sign in any more.
+    pub fn present(&self, identity: &Identity) -> Option<Identity> {
+        if self.mode == SignIn::Off {
+            return Some(identity.clone());
+        }
+        let is_local = identity.authority == accounts::AUTHORITY
+            || self.local.is_some() && self.issuers.last().is_some_and(|own| own.name == identity.authority);
+        if is_local {
+            return self.accounts().by_id(&identity.id).map(|account| account.identity());
+        }
+        // An issuer that is trusted no more vouches for nobody.
+        if !self.issuers.iter().any(|issuer| issuer.name == identity.authority) {
+            return None;
+        }
+        let key = format!("{}\n{}", identity.authority, identity.id);
+        Some(self.latest.read().get(&key).unwrap_or(identity).clone())
     }
 }
 

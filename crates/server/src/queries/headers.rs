@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue};
-use tidewater_service::jobs::Tenant;
+use tidewater_service::jobs::{JobCaller, Tenant};
 use tidewater_service::{Identity, PrincipalKind};
 
 use super::problem::Problem;
@@ -36,12 +36,14 @@ impl Caller {
             Some(id) => id,
             None => made().map_err(|error| Problem::bad(error.to_string()))?,
         };
+        let user = match identity.kind {
+            PrincipalKind::Anonymous => text("x-api-key").unwrap_or("anonymous").to_string(),
+            _ => identity.principal(),
+        };
+        let caller = Some(JobCaller { user: user.clone(), identity: Arc::clone(identity) });
         Ok(Caller {
-            tenant: Tenant { organisation: organisation.to_string(), sandbox: sandbox.to_string() },
-            user: match identity.kind {
-                PrincipalKind::Anonymous => text("x-api-key").unwrap_or("anonymous").to_string(),
-                _ => identity.principal(),
-            },
+            tenant: Tenant { organisation: organisation.to_string(), sandbox: sandbox.to_string(), caller },
+            user,
             identity: Arc::clone(identity),
             request_id,
         })

@@ -10,7 +10,7 @@ use tidewater_kql::command::{Inner, ShowContinuousExport, property_flag, propert
 use tidewater_kql::value::timespan;
 use tidewater_plan::ExternalSource;
 
-use super::{Request, data, only};
+use super::{Request, data, only, row_security};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
 use crate::export::continuous::{StoredExport, fitting, place, tables_in, text_of};
@@ -273,7 +273,23 @@ pub async fn put_continuous(
     };
     // The query must bind as it will run, with the columns of the external table.
     let text = text_of(&request.snapshot, &new, 0, 0);
+    // What its caller may not read is not for the server to export.
     let view = View::new(request.service, request.context, Arc::clone(&request.snapshot), database.name())?;
+    request.service.plan(request.context, &new.query, &view, ()).await?;
+    if let Some((_, name)) = view.secured().first() {
+        return Err(Error::bad_request(format!(
+            "a continuous export cannot read '{name}': it has a row level security policy, which needs impersonation, and \
+             that is not served"
+        )));
+    }
+    let read = tables_in(database, &new.query);
+    if let Some(table) = read.iter().find(|table| row_security::is_restricted(&request.snapshot, table)) {
+        return Err(Error::bad_request(format!(
+            "a continuous export cannot read table '{}': it has a restricted view access policy",
+            table.name()
+        )));
+    }
+    let view = View::of_server(request.service, Arc::clone(&request.snapshot), database.name())?;
     let mut answer = request.service.run_planned(request.context, &text, &view, request.mark, None).await?;
     let result = answer.results.pop().ok_or_else(|| Error::bad_request("the query has no result to export"))?;
     fitting(result, &table.text, &external.source)?;

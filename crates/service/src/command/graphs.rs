@@ -350,6 +350,14 @@ impl Making {
         for step in &parsed.steps {
             let GraphRows::Query(query) = &step.rows else { continue };
             let running = keep::plan(&self.service, &self.context, &view, query).await?;
+            // Everybody who may read the database reads a snapshot: it must not hold what one of them may not see.
+            if let Some((_, name)) = view.secured().first() {
+                return Err(Error::bad_request(format!(
+                    "a snapshot of graph model '{}' cannot be made: '{name}' has a row level security policy, and a snapshot is \
+                     the same for all who read it; graph('{}', true) makes the graph of each caller's own rows",
+                    self.model, self.model
+                )));
+            }
             let table = keep::new_table(&self.service, database.id(), running.schema())?;
             let kept = keep::write(&self.service, &self.context, running, &table.target(), 0).await?;
             let columns: Vec<&String> = match &step.kind {

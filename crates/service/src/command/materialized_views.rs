@@ -13,7 +13,7 @@ use tidewater_kql::value::timespan;
 use tidewater_store::{Commit, Database, Snapshot, Table};
 
 use super::schema::{TABLE_SCHEMA, columns_json, csl_schema};
-use super::{Request, data, tables};
+use super::{Request, data, row_security, tables};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
 use crate::keep;
@@ -120,7 +120,12 @@ pub async fn run(request: &Request<'_>, command: MaterializedViewCommand) -> Res
         }
         C::Rename { from, to } => rename(request, &from.text, &to.text).await,
         C::Drop { view, if_exists } => drop(request, &view.text, if_exists).await,
-        C::Enable { view, enable } => {
+        C::Enable { view, enable, properties } => {
+            if enable {
+                let database = request.database()?;
+                let known: StoredView = stored::found(&request.snapshot, database, &view.text)?;
+                row_policies_fit(request, &view.text, &known, &properties)?;
+            }
             alter(request, &view.text, |known| {
                 if known.enabled == enable {
                     let state = if enable { "enabled" } else { "disabled" };
@@ -287,6 +292,13 @@ async fn put(request: &Request<'_>, definition: ViewDefinition) -> Result<Result
         return Err(Error::not_served("a materialized view over a materialized view"));
     }
     let source = Arc::clone(request.table(&definition.source.text)?);
+    if row_security::is_restricted(&request.snapshot, &source) {
+        // Source: materialized-views-limitations page.
+        return Err(Error::bad_request(format!(
+            "table '{}' has a restricted view access policy and cannot be the source of a materialized view",
+            source.name()
+        )));
+    }
     let dimensions = match (&old, property_text(properties, "dimensionTables")) {
         (Some(old), None) => old.dimension_tables.clone(),
         _ => names_property(properties, "dimensionTables")?,
@@ -372,6 +384,9 @@ async fn put(request: &Request<'_>, definition: ViewDefinition) -> Result<Result
             }
         }
     };
+    if old.is_none() {
+        row_policies_fit(request, name, &new, properties)?;
+    }
     // The view may have been brought up to date since the request began.
     let snapshot = request.service.store().snapshot();
     let present = stored::find::<StoredView>(&snapshot, database, name);
@@ -389,6 +404,19 @@ async fn put(request: &Request<'_>, definition: ViewDefinition) -> Result<Result
         .await;
     }
     rows(&request.refreshed(), [(name.to_string(), new)])
+}
+
+/// Refuses a view of rows of a source whose policy hides some, while the view has no policy itself. Source:
+/// materialized-view-policies page.
+fn row_policies_fit(request: &Request<'_>, name: &str, view: &StoredView, properties: &[Property]) -> Result<()> {
+    let Some(source) = request.snapshot.table_by_id(view.source) else { return Ok(()) };
+    let leaks = row_security::is_secured(&request.snapshot, source)
+        && row_security::shows_rows(view)
+        && !row_security::is_view_secured(view);
+    match leaks && !property_flag(properties, row_security::ALLOW_VIEWS) {
+        true => Err(row_security::view_without_policy(name, source.name())),
+        false => Ok(()),
+    }
 }
 
 /// Whether a view can go over to another query. Source: materialized-view-alter-limitations.

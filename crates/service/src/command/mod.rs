@@ -23,6 +23,7 @@ mod materialized_views;
 pub(crate) mod plugins;
 mod policies;
 mod records;
+mod row_security;
 mod running;
 mod schema;
 mod scripts;

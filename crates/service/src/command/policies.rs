@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use tidewater_kql::KqlType;
 use tidewater_kql::ast::Name;
-use tidewater_kql::command::{PolicyCommand, PolicyKind, PolicyTarget, PolicyVerb};
+use tidewater_kql::command::{PolicyCommand, PolicyKind, PolicyTarget, PolicyValue, PolicyVerb};
 use tidewater_store::{Database, Expect, PropertyEdit, PropertyKey, PropertyOwner, Table};
 
 use super::Request;
+use super::row_security::{self, Secured};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
 use crate::policies::{
@@ -322,6 +323,9 @@ async fn edit(request: &Request<'_>, command: &PolicyCommand, owner: &Owner) -> 
     let base = old.clone().or_else(|| default_of(command.kind, owner));
     let new = policies::changed(&given, base.as_ref())?;
     check_together(request, command.kind, owner, new.as_ref())?;
+    if command.kind == PolicyKind::RowLevelSecurity {
+        check_rows(request, command, owner, new.as_ref()).await?;
+    }
     if command.kind == PolicyKind::Update
         && let (Owner::Table(_, table), Some(policy)) = (owner, new.as_ref().and_then(policies::parsed::<UpdatePolicy>))
     {
@@ -330,14 +334,40 @@ async fn edit(request: &Request<'_>, command: &PolicyCommand, owner: &Owner) -> 
     Ok((owner.edit(request, command.kind, old, new.clone())?, new))
 }
 
+async fn check_rows(
+    request: &Request<'_>,
+    command: &PolicyCommand,
+    owner: &Owner,
+    new: Option<&Value>,
+) -> Result<()> {
+    let secured = match owner {
+        Owner::Table(database, table) => Secured::Table(database, table),
+        Owner::View(database, name) => Secured::View(database, name),
+        // Source: row-level-security-policy page, limitations.
+        _ => return Err(Error::bad_request("an external table cannot have a row level security policy")),
+    };
+    let allows_views = matches!(command.value, PolicyValue::RowLevelSecurity { allows_views: true, .. });
+    match new.map(policies::parsed::<RowLevelSecurityPolicy>) {
+        Some(Some(policy)) => row_security::check(request, &secured, &policy, allows_views).await,
+        _ => Ok(()),
+    }
+}
+
 /// Policies that exclude each other. Source: restricted view access policy page, limitations.
 fn check_together(request: &Request<'_>, kind: PolicyKind, owner: &Owner, new: Option<&Value>) -> Result<()> {
-    let Owner::Table(_, table) = owner else { return Ok(()) };
+    let Owner::Table(database, table) = owner else { return Ok(()) };
     let (snapshot, id) = (&request.snapshot, PropertyOwner::Table(table.id()));
     let clash = match kind {
         PolicyKind::RestrictedViewAccess => {
-            new.and_then(Value::as_bool) == Some(true)
-                && policies::own::<RowLevelSecurityPolicy>(snapshot, id).is_some_and(|policy| policy.is_enabled)
+            let is_on = new.and_then(Value::as_bool) == Some(true);
+            let is_source = |(_, view): &(String, StoredView)| view.source == table.id();
+            if is_on && let Some((view, _)) = stored::all::<StoredView>(snapshot, database).iter().find(|it| is_source(it)) {
+                return Err(Error::bad_request(format!(
+                    "table '{}' cannot have a restricted view access policy: it is the source of the materialized view '{view}'",
+                    table.name()
+                )));
+            }
+            is_on && policies::own::<RowLevelSecurityPolicy>(snapshot, id).is_some_and(|policy| policy.is_enabled)
         }
         PolicyKind::RowLevelSecurity => {
             new.and_then(|value| value["IsEnabled"].as_bool()) == Some(true)

@@ -248,6 +248,13 @@ pub async fn update(
     query: Inner,
 ) -> Result<ResultTable> {
     let table = Arc::clone(request.table(&table.text)?);
+    if super::row_security::is_secured(&request.snapshot, &table) {
+        // What is appended would be what the policy shows, and what is deleted more than that.
+        return Err(Error::bad_request(format!(
+            "records of table '{}' cannot be updated while its row level security policy is enabled",
+            table.name()
+        )));
+    }
     let what_if = property_flag(properties, "whatif");
     let text = only(request.text, query);
     let parsed = parse_query(&text);

@@ -170,6 +170,15 @@ async fn set(
             }
         },
     };
+    // Another's result is theirs to replace, and their readers' to rely on.
+    let known = stored::find::<StoredQueryResult>(&request.snapshot, request.database()?, &name);
+    if let Some(known) = known.filter(|known| replace && known.expires > request.context.now_ticks)
+        && !request.access.is_own(&known.principal)
+        && !request.access.is_admin(request.database()?)
+    {
+        let action = format!("replace stored query result '{name}' of principal '{}'", known.principal);
+        return Err(request.access.refused(&action));
+    }
     let mut storing = Storing {
         service: request.service.clone(),
         context: request.context.clone(),

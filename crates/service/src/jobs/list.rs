@@ -67,7 +67,8 @@ impl Service {
     /// Lists a tenant's jobs.
     pub async fn list_jobs(&self, tenant: &Tenant, request: ListRequest) -> Result<Page<Job>> {
         let (filters, exclude) = (request.filters.clone(), request.exclude_soft_deleted);
-        let keep: Keep = Arc::new(move |record| keep(record, &filters, exclude));
+        let seen = self.seen(tenant);
+        let keep: Keep = Arc::new(move |record| seen.holds(record) && keep(record, &filters, exclude));
         let now = now_micros();
         self.list_records(KIND, &tenant.scope(), &request, keep, |record| job_of(record, now)).await
     }

@@ -4,6 +4,7 @@
 //! and every change of state goes through [`State::may_become`]. Source: query-service-api sections 3 to 12.
 
 mod list;
+mod owners;
 mod parameters;
 mod queue;
 mod results;
@@ -21,6 +22,7 @@ use serde_json::Value;
 use tidewater_store::JobRecord;
 use tokio_util::sync::CancellationToken;
 
+pub use owners::{Directory, JobCaller};
 pub use list::{Filter, ListRequest, Listed, Page};
 pub use results::{JobRows, KeptRows};
 pub use schedules::{NewSchedule, Run, Schedule, ScheduleChange, ScheduleState};
@@ -41,12 +43,14 @@ const MAX_RUNNING_EACH: usize = 5;
 const MAX_WAITING: usize = 10_000;
 
 /// Whose jobs: what one pair has, another does not see.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
     /// `x-gw-ims-org-id`.
     pub organisation: String,
     /// `x-sandbox-name`.
     pub sandbox: String,
+    /// Who among its callers asks; `None` for the server itself.
+    pub caller: Option<JobCaller>,
 }
 
 impl Tenant {
@@ -57,7 +61,7 @@ impl Tenant {
 
     fn of_scope(scope: &str) -> Option<Tenant> {
         let (organisation, sandbox) = scope.split_once('\n')?;
-        Some(Tenant { organisation: organisation.to_string(), sandbox: sandbox.to_string() })
+        Some(Tenant { organisation: organisation.to_string(), sandbox: sandbox.to_string(), caller: None })
     }
 }
 
@@ -269,6 +273,8 @@ pub(crate) struct Running {
     queue: queue::Queue,
     /// Wakes the scheduler: a schedule is new or other, or a run has ended.
     schedules_changed: tokio::sync::Notify,
+    /// Who principals are now.
+    directory: std::sync::OnceLock<Directory>,
 }
 
 /// A job that has not ended.
@@ -286,6 +292,7 @@ impl Default for Running {
             live: Mutex::default(),
             queue: queue::Queue::new(MAX_RUNNING, MAX_RUNNING_EACH),
             schedules_changed: tokio::sync::Notify::new(),
+            directory: std::sync::OnceLock::new(),
         }
     }
 }
@@ -293,7 +300,7 @@ impl Default for Running {
 impl Service {
     /// The job with this id; soft-deleted ones only when asked for.
     pub async fn job(&self, tenant: &Tenant, id: &str, with_deleted: bool) -> Result<Option<Job>> {
-        let record = self.store().jobs().get(KIND, &tenant.scope(), id).await?;
+        let record = self.seen_record(KIND, tenant, id).await?;
         match record {
             Some(record) if with_deleted || !body_of(&record)?.1.soft_deleted => {
                 job_of(&record, now_micros()).map(Some)
@@ -302,9 +309,15 @@ impl Service {
         }
     }
 
+    /// A record that the caller may see.
+    async fn seen_record(&self, kind: &str, tenant: &Tenant, id: &str) -> Result<Option<JobRecord>> {
+        let record = self.store().jobs().get(kind, &tenant.scope(), id).await?;
+        Ok(record.filter(|record| self.seen(tenant).holds(record)))
+    }
+
     /// Asks a job to end.
     pub async fn cancel_job(&self, tenant: &Tenant, id: &str) -> Result<Cancelled> {
-        let Some(record) = self.store().jobs().get(KIND, &tenant.scope(), id).await? else {
+        let Some(record) = self.seen_record(KIND, tenant, id).await? else {
             return Ok(Cancelled::Unknown);
         };
         if body_of(&record)?.0.is_terminal() {
@@ -332,6 +345,9 @@ impl Service {
 
     /// Hides a job from lists; tells whether there is one.
     pub async fn soft_delete_job(&self, tenant: &Tenant, id: &str) -> Result<bool> {
+        if self.seen_record(KIND, tenant, id).await?.is_none() {
+            return Ok(false);
+        }
         let hide = |record: &mut JobRecord| {
             record.value["soft_deleted"] = Value::Bool(true);
         };

@@ -55,9 +55,13 @@ impl KeptRows {
 impl Service {
     /// The rows of a job.
     pub async fn job_rows(&self, tenant: &Tenant, id: &str, with_deleted: bool) -> Result<JobRows> {
-        let Some(record) = self.store().jobs().get(KIND, &tenant.scope(), id).await? else {
+        let Some(record) = self.seen_record(KIND, tenant, id).await? else {
             return Ok(JobRows::Unknown);
         };
+        // They are what its maker may see, which may be more than an administrator may.
+        if !self.is_own(tenant, &record) {
+            return Err(self.refused(tenant, "read the rows of another principal's query"));
+        }
         let (state, body) = body_of(&record)?;
         if body.soft_deleted && !with_deleted {
             return Ok(JobRows::Unknown);

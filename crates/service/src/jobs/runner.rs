@@ -24,6 +24,7 @@ use crate::error::{Error, Fault, Result};
 use crate::identity::Identity;
 use crate::journal::{Mark, Sort};
 use crate::memory::{self, MemoryBounds};
+use crate::query::plan_context;
 use crate::rights::roles::admins_of_new;
 use crate::service::Service;
 use crate::usage::{Phase, Usage};
@@ -136,7 +137,8 @@ pub(super) fn scope(
         seen.access().require_query(database).map_err(|error| forbidden(&error))?;
     }
     let view: Arc<dyn CatalogView> = Arc::new(seen.clone());
-    Ok((SqlScope { view, search }, seen))
+    let context = Arc::new(plan_context(context).map_err(|error| system(&error))?);
+    Ok((SqlScope { view, search, context }, seen))
 }
 
 /// The refusal of what exists and may not be read, where a name did not resolve for that reason: it says more.

@@ -216,13 +216,15 @@ impl Service {
 
     /// The schedule with this id.
     pub async fn schedule(&self, tenant: &Tenant, id: &str) -> Result<Option<Schedule>> {
-        self.store().jobs().get(KIND, &tenant.scope(), id).await?.as_ref().map(schedule_of).transpose()
+        self.seen_record(KIND, tenant, id).await?.as_ref().map(schedule_of).transpose()
     }
 
     /// Lists schedules.
     pub async fn list_schedules(&self, tenant: &Tenant, request: ListRequest) -> Result<Page<Schedule>> {
         let filters = request.filters.clone();
-        let keep: Keep = Arc::new(move |record| filters.iter().all(|filter| holds(filter, record)));
+        let seen = self.seen(tenant);
+        let keep: Keep =
+            Arc::new(move |record| seen.holds(record) && filters.iter().all(|filter| holds(filter, record)));
         self.list_records(KIND, &tenant.scope(), &request, keep, schedule_of).await
     }
 
@@ -230,6 +232,9 @@ impl Service {
     ///
     /// *Errors*: a cron expression that cannot be read, a state that it is in already.
     pub async fn change_schedule(&self, tenant: &Tenant, id: &str, change: ScheduleChange, user: &str) -> Result<bool> {
+        if self.seen_record(KIND, tenant, id).await?.is_none() {
+            return Ok(false);
+        }
         let (user, scope) = (user.to_string(), tenant.scope());
         let changed = self.store().jobs().update(KIND, &scope, id, move |record, _| -> Result<()> {
             let mut body = body(record)?;
@@ -284,7 +289,7 @@ impl Service {
     /// *Errors*: it is disabled, or has as many runs under way as it may.
     pub async fn trigger_schedule(&self, tenant: &Tenant, id: &str) -> Result<Option<Run>> {
         let scope = tenant.scope();
-        let Some(record) = self.store().jobs().get(KIND, &scope, id).await? else { return Ok(None) };
+        let Some(record) = self.seen_record(KIND, tenant, id).await? else { return Ok(None) };
         if ScheduleState::of(&record.state) == ScheduleState::Disabled {
             return Err(Error::bad_request("the schedule is disabled"));
         }
@@ -309,6 +314,9 @@ impl Service {
 
     /// A run with its job.
     pub async fn run(&self, tenant: &Tenant, schedule: &str, id: &str) -> Result<Option<Run>> {
+        if self.seen_record(KIND, tenant, schedule).await?.is_none() {
+            return Ok(None);
+        }
         let scope = runs_scope(&tenant.scope(), schedule);
         let Some(record) = self.store().jobs().get(RUN_KIND, &scope, id).await? else { return Ok(None) };
         let mut run = run_of(&record)?;
@@ -353,7 +361,12 @@ impl Service {
         let mut submission = timed(submission, due);
         submission.schedule = Some(ScheduledRun { schedule: schedule.to_string(), run: id.to_string() });
         submission.client = "SCHEDULER".to_string();
-        if let Err(error) = self.submit_as(tenant, submission, job).await {
+        // Its maker's rights are those of now: groups and roles may have gone since, or the maker.
+        let submitted = match self.present(&submission.identity) {
+            Ok(identity) => self.submit_as(tenant, Submission { identity, ..submission }, job).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = submitted {
             tracing::warn!(%error, schedule, run = id, "a scheduled query could not be submitted");
             self.end_run(&tenant.scope(), schedule, id, State::Failed).await?;
         }

@@ -135,28 +135,29 @@ impl Service {
     ) -> Result<Submitted> {
         let scope = tenant.scope();
         let jobs = self.store().jobs();
+        let key = self.own_key(tenant, &idempotency.key);
         // What cannot be submitted leaves no key behind.
         self.prepare(tenant, &submission).await?;
         loop {
             let id = uuid::Uuid::new_v4().to_string();
             let value = json!({"fingerprint": idempotency.fingerprint, "job": id});
-            match jobs.insert(KEY_KIND, &scope, &idempotency.key, |_| (String::new(), value)).await {
+            match jobs.insert(KEY_KIND, &scope, &key, |_| (String::new(), value)).await {
                 Ok(_) => {
                     let submitted = self.submit_as(tenant, submission, id).await;
                     if submitted.is_err() {
-                        jobs.remove(KEY_KIND, &scope, &idempotency.key).await?;
+                        jobs.remove(KEY_KIND, &scope, &key).await?;
                     }
                     return submitted.map(Submitted::New);
                 }
                 Err(tidewater_store::Error::Exists { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            let Some(known) = jobs.get(KEY_KIND, &scope, &idempotency.key).await? else { continue };
+            let Some(known) = jobs.get(KEY_KIND, &scope, &key).await? else { continue };
             let age = super::now_micros() - known.created;
             let job = known.value["job"].as_str().unwrap_or_default();
             let job = self.job(tenant, job, true).await?;
             if age >= KEY_LIFE_MICROS || job.is_none() && age >= KEY_PENDING_MICROS {
-                jobs.remove(KEY_KIND, &scope, &idempotency.key).await?;
+                jobs.remove(KEY_KIND, &scope, &key).await?;
                 continue;
             }
             return Ok(match job {

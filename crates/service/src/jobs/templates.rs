@@ -101,6 +101,7 @@ impl Service {
         text: TemplateText,
         user: &str,
     ) -> Result<Option<Template>> {
+        self.own_template(tenant, id, "change").await?;
         let user = user.to_string();
         let change = move |record: &mut JobRecord, _| {
             let before: Result<Body, _> = serde_json::from_value(record.value.clone());
@@ -115,7 +116,18 @@ impl Service {
 
     /// Removes a template; tells whether there was one.
     pub async fn delete_template(&self, tenant: &Tenant, id: &str) -> Result<bool> {
+        self.own_template(tenant, id, "delete").await?;
         Ok(self.store().jobs().remove(KIND, &tenant.scope(), id).await?)
+    }
+
+    /// Refuses the template of another: schedules run its text with the rights of those who trust it.
+    async fn own_template(&self, tenant: &Tenant, id: &str, action: &str) -> Result<()> {
+        match self.store().jobs().get(KIND, &tenant.scope(), id).await? {
+            Some(record) if !self.seen(tenant).holds(&record) => {
+                Err(self.refused(tenant, &format!("{action} the template of another principal")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Lists templates.

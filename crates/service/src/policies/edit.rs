@@ -60,7 +60,7 @@ pub(crate) fn changed(given: &Given<'_>, old: Option<&Value>) -> Result<Option<V
                 .map(|(from, to)| HotWindow { min_value: Moment(*from), max_value: Moment(*to) })
                 .collect(),
         })?,
-        PolicyValue::RowLevelSecurity { enabled, query } => {
+        PolicyValue::RowLevelSecurity { enabled, query, .. } => {
             json(RowLevelSecurityPolicy { is_enabled: *enabled, query: query.clone() })?
         }
         PolicyValue::RowOrder(keys) => {

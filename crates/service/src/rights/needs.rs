@@ -194,8 +194,16 @@ pub fn needs(command: &Command) -> Vec<Need> {
         Command::Management(command) => of_management(command),
         Command::Security(security) => of_security(security),
         Command::Piped { command, .. } | Command::WithQuery { command, .. } => needs(command),
-        // These are refused whoever asks.
-        Command::Other { .. } | Command::Error => Vec::new(),
+        // Source: clear schema cache page: Database Ingestor; the neighbours of the other.
+        Command::Other { name } => match name.as_str() {
+            "clear database cache streaming ingestion schema" | "clear table cache streaming ingestion schema" => {
+                database(D::Ingest)
+            }
+            "refresh database cache" => database(D::Admin),
+            // These are refused whoever asks.
+            _ => Vec::new(),
+        },
+        Command::Error => Vec::new(),
     }
 }
 
@@ -329,7 +337,9 @@ fn of_policy(command: &PolicyCommand) -> Vec<Need> {
         PolicyTarget::Tables(names) => names.iter().flat_map(on_table).collect(),
         PolicyTarget::Column(name) => vec![Need::ColumnAt(TableRight::Admin, name.text.clone())],
         PolicyTarget::MaterializedView(name) => {
-            let right = (*kind == PolicyKind::RowLevelSecurity).then_some(D::Admin);
+            let merges = *verb == PolicyVerb::AlterMerge
+                && matches!(kind, PolicyKind::Merge | PolicyKind::Partitioning | PolicyKind::Retention);
+            let right = (*kind == PolicyKind::RowLevelSecurity || merges).then_some(D::Admin);
             vec![Need::NamedAt(Named::MaterializedView, name.text.clone(), right)]
         }
         PolicyTarget::GraphModel(name) => vec![Need::NamedAt(Named::GraphModel, name.text.clone(), None)],
@@ -657,6 +667,14 @@ mod tests {
                 ".alter materialized-view F policy row_level_security enable 'F'",
                 vec![Need::NamedAt(Named::MaterializedView, "F".into(), Some(D::Admin))],
             ),
+            (
+                ".alter-merge materialized-view F policy retention softdelete = 10d",
+                vec![Need::NamedAt(Named::MaterializedView, "F".into(), Some(D::Admin))],
+            ),
+            (
+                ".alter materialized-view F policy caching hot = 3d",
+                vec![Need::NamedAt(Named::MaterializedView, "F".into(), None)],
+            ),
             (".show cluster policy capacity", vec![Need::ClusterMonitor]),
             (".alter cluster policy caching hot = 3d", vec![Need::ClusterAdmin]),
             (".add cluster admins ('aaduser=a')", vec![Need::ClusterAdmin]),
@@ -672,5 +690,8 @@ mod tests {
         ] {
             assert_eq!(of(text), wanted, "{text}");
         }
+        let cache = |text: &str| needs(&tidewater_kql::parse_command(text).tree);
+        assert_eq!(cache(".clear database cache streamingingestion schema"), database(D::Ingest));
+        assert_eq!(cache(".clear table T cache streamingingestion schema"), database(D::Ingest));
     }
 }
