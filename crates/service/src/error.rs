@@ -295,12 +295,24 @@ fn of_engine(error: &DataFusionError) -> Error {
             },
             ArrowError::ComputeError(message)
             | ArrowError::ArithmeticOverflow(message)
-            | ArrowError::CastError(message) => Error::bad_request(message.clone()),
+            | ArrowError::CastError(message) => {
+                Error::bad_request(told_by_filter(message).unwrap_or_else(|| message.clone()))
+            }
             ArrowError::DivideByZero => Error::bad_request("division by zero"),
             other => Error::internal(other.to_string()),
         },
-        other => Error::internal(other.strip_backtrace()),
+        other => {
+            let text = other.strip_backtrace();
+            told_by_filter(&text).map_or_else(|| Error::internal(text), Error::bad_request)
+        }
     }
+}
+
+/// What an expression said that failed while a file was read: the reader keeps the text only.
+fn told_by_filter(text: &str) -> Option<String> {
+    let (_, told) = text.split_once("Error evaluating filter predicate: Execution(")?;
+    let told = told.strip_suffix(')')?;
+    Some(serde_json::from_str(told).unwrap_or_else(|_| told.trim_matches('"').to_string()))
 }
 
 fn first_line(text: &str) -> &str {
@@ -317,6 +329,14 @@ mod tests {
         let out = Error::from(inside);
         assert_eq!(out.code(), "Timeout");
         assert!(!out.is_permanent());
+    }
+
+    #[test]
+    fn what_fails_inside_a_scan_is_told_as_everywhere() {
+        let text =
+            r#"Parquet error: External: Compute error: Error evaluating filter predicate: Execution("it's \"so\"")"#;
+        assert_eq!(told_by_filter(text).as_deref(), Some(r#"it's "so""#));
+        assert_eq!(told_by_filter("Parquet error: EOF"), None);
     }
 
     #[test]

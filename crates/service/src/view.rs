@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use datafusion::catalog::TableProvider;
 use tidewater_kql::command::PolicyKind;
 use tidewater_plan::{
-    CatalogView, ExternalCall, ExternalSource, GraphModel, GraphRows, GraphVersion, MaterializedView, RowSecurity, StoredFunction,
-    TableHandle,
+    CatalogView, ExternalCall, ExternalSource, GraphModel, GraphRows, GraphVersion, MaterializedView, RowSecurity,
+    StoredFunction, TableHandle,
 };
 use tidewater_store::{Database, PropertyOwner, Snapshot, Store, Table, TableId};
 

@@ -166,6 +166,9 @@ impl Binder<'_> {
         let bindings = self.bind_arguments(function, arguments, input, row, span)?;
         let outer_database = std::mem::replace(&mut self.database, function.database.clone());
         let outer_restriction = self.view.restrict(function.restriction.clone());
+        // What a view's text may name, a function that it calls may not.
+        let outer_catalog = self.in_catalog;
+        self.in_catalog = outer_catalog && !is_stored;
         let outer_foreign = self.foreign.clone();
         if is_stored && self.foreign.is_none() {
             self.foreign = Some((span, function.name.clone()));
@@ -180,6 +183,7 @@ impl Binder<'_> {
         self.env = outer_env;
         self.database = outer_database;
         self.view.restrict(outer_restriction);
+        self.in_catalog = outer_catalog;
         self.foreign = outer_foreign;
         result
     }

@@ -103,7 +103,8 @@ impl Binder<'_> {
     }
 
     fn other_columns<T>(&mut self, name: &str, span: Span) -> Bound<T> {
-        let message = format!("the query of the row level security policy of '{name}' must give the columns of '{name}'");
+        let message =
+            format!("the query of the row level security policy of '{name}' must give the columns of '{name}'");
         self.fail(diagnostic::GENERAL, span, message)
     }
 }

@@ -144,10 +144,7 @@ impl Lowering {
                 let predicate = match count {
                     1 => first,
                     _ => BExpr {
-                        kind: BExprKind::Chain {
-                            op: BinaryOp::And,
-                            operands: harmless.into_iter().cloned().collect(),
-                        },
+                        kind: BExprKind::Chain { op: BinaryOp::And, operands: harmless.into_iter().cloned().collect() },
                         ty: KqlType::Bool,
                     },
                 };
@@ -388,10 +385,7 @@ fn is_harmless(predicate: &BExpr) -> bool {
         BExprKind::Binary { op: BinaryOp::Or, left, right } => is_harmless(left) && is_harmless(right),
         BExprKind::Binary { op, left, right } => {
             use BinaryOp::{Equal, Greater, GreaterOrEqual, Has, HasCs, Less, LessOrEqual, NotEqual};
-            let is_known = matches!(
-                op,
-                Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual | Has | HasCs
-            );
+            let is_known = matches!(op, Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual | Has | HasCs);
             is_known && left.ty == right.ty && is_plain(left) && is_plain(right)
         }
         BExprKind::Chain { operands, .. } => operands.iter().all(is_harmless),

@@ -334,12 +334,7 @@ async fn edit(request: &Request<'_>, command: &PolicyCommand, owner: &Owner) -> 
     Ok((owner.edit(request, command.kind, old, new.clone())?, new))
 }
 
-async fn check_rows(
-    request: &Request<'_>,
-    command: &PolicyCommand,
-    owner: &Owner,
-    new: Option<&Value>,
-) -> Result<()> {
+async fn check_rows(request: &Request<'_>, command: &PolicyCommand, owner: &Owner, new: Option<&Value>) -> Result<()> {
     let secured = match owner {
         Owner::Table(database, table) => Secured::Table(database, table),
         Owner::View(database, name) => Secured::View(database, name),
@@ -361,7 +356,9 @@ fn check_together(request: &Request<'_>, kind: PolicyKind, owner: &Owner, new: O
         PolicyKind::RestrictedViewAccess => {
             let is_on = new.and_then(Value::as_bool) == Some(true);
             let is_source = |(_, view): &(String, StoredView)| view.source == table.id();
-            if is_on && let Some((view, _)) = stored::all::<StoredView>(snapshot, database).iter().find(|it| is_source(it)) {
+            if is_on
+                && let Some((view, _)) = stored::all::<StoredView>(snapshot, database).iter().find(|it| is_source(it))
+            {
                 return Err(Error::bad_request(format!(
                     "table '{}' cannot have a restricted view access policy: it is the source of the materialized view '{view}'",
                     table.name()

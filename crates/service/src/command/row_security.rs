@@ -43,9 +43,7 @@ pub(super) async fn check(
     }
     let proposed = RowSecurity { is_enabled: true, query: policy.query.clone() };
     let (database, name, text) = match owner {
-        Secured::Table(database, table) => {
-            (*database, table.name(), format!("table({})", Value::from(table.name())))
-        }
+        Secured::Table(database, table) => (*database, table.name(), format!("table({})", Value::from(table.name()))),
         Secured::View(database, name) => (*database, *name, format!("materialized_view({})", Value::from(*name))),
     };
     let snapshot = Arc::clone(&request.snapshot);

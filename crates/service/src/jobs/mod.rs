@@ -22,8 +22,8 @@ use serde_json::Value;
 use tidewater_store::JobRecord;
 use tokio_util::sync::CancellationToken;
 
-pub use owners::{Directory, JobCaller};
 pub use list::{Filter, ListRequest, Listed, Page};
+pub use owners::{Directory, JobCaller};
 pub use results::{JobRows, KeptRows};
 pub use schedules::{NewSchedule, Run, Schedule, ScheduleChange, ScheduleState};
 pub use submit::{DryRun, Idempotency, Source, Submission, Submitted, TableRead, Target};
