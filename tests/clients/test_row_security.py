@@ -1,6 +1,5 @@
 """Row level security over HTTP: each door gives a caller their own rows, and no door another's answer."""
 import datetime
-import json
 import subprocess
 import time
 import uuid
@@ -115,9 +114,9 @@ def test_an_answer_that_may_be_cached_is_not_anothers(server):
 
 
 def test_errors_tell_nothing_of_hidden_rows(server):
-    # A row of another would fail the assertion, and its value would be in the error of a conversion.
-    assert kusto(server, "ann", "Sales | where assert(Amount < 2, 'seen') | count") == [[1]]
-    assert kusto(server, "ann", "Sales | where Who != '' | extend x = 1 / (Amount - 30) | where x != 0 or isnull(x) or true | count") == [[1]]
+    # The text of a row of another would be too long, its quotient would divide by zero.
+    assert kusto(server, "ann", "Sales | where strrep('x', Amount * 1000000) != '' | count") == [[1]]
+    assert "strrep()" in kusto(server, "tmp", "Sales | where strrep('x', Amount * 1000000) != '' | count", status=400)
     sql = Sql(server, "ann", str(uuid.uuid4()))
     assert sql.rows("SELECT 10 / (Amount - 30) AS x FROM Sales") == [{"x": 0}]
     assert sql.rows("SELECT CAST(Who AS VARCHAR) AS w FROM Sales WHERE 100 / (Amount - 2) < 0") == [{"w": "aaduser=ann"}]
@@ -212,7 +211,7 @@ def test_a_schedule_is_its_makers(server, organisation):
     ann, bob = (Sql(server, who, organisation) for who in ("ann", "bob"))
     path = schedule(ann, "SELECT * FROM Sales")
     assert bob.call("GET", path).status_code == 404 and bob.call("POST", f"{path}/runs").status_code == 404
-    assert bob.call("PATCH", path, {"body": [{"op": "replace", "path": "/state", "value": "disable"}]}).status_code == 404
+    assert bob.call("PATCH", path, [{"op": "replace", "path": "/state", "value": "disable"}]).status_code == 404
     assert bob.call("GET", f"{path}/runs").status_code == 404 and bob.call("DELETE", path).status_code == 404
     assert bob.call("GET", f"{BASE}/schedules").json()["schedules"] == []
     assert ann.call("POST", f"{path}/runs").status_code == 202
