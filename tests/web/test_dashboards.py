@@ -125,10 +125,19 @@ def test_tiles_and_parameters_are_written_in_forms(tidewater, server):
     box.get_by_role("button", name="Apply").click()
     expect(page.locator(".tile .card-value")).to_have_text("111279")
     page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("button", name="Edit")).to_be_visible()
     page.get_by_role("combobox", name="City").select_option("EWR")
     expect(page.locator(".tile .card-value")).to_have_text("120835")
     # Choosing a value changes nothing for others.
     assert kept(server, "Written")["content"]["parameters"][0]["value"] == "JFK"
+    page.get_by_role("button", name="Edit").click()
+    expect(page.get_by_role("combobox", name="City")).to_have_value("JFK")
+    expect(page.locator(".tile .card-value")).to_have_text("111279")
+    page.get_by_role("combobox", name="Refresh").select_option("Every minute")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("button", name="Edit")).to_be_visible()
+    found = kept(server, "Written")["content"]
+    assert (found["refresh"], found["parameters"][0]["value"]) == (60, "JFK")
 
 
 def test_time_range_and_parameters_of_all_types_reach_the_queries(tidewater, server):

@@ -71,7 +71,12 @@ export class DashboardsPage {
     const make = [
       button("New dashboard", () => this.ask(), { class: "primary" }), button("Import…", () => input.click()), input,
     ];
-    replace(this.bar, h("h2", { text: "Dashboards" }), select("Database", names.map((value) => ({ value, text: value })), database, (name) => void this.list(name)), h("span", { class: "grow" }), ...make);
+    const choice = select("Database", names.map((value) => ({ value, text: value })), database, (name) => void this.list(name));
+    // The names may come after this page.
+    choice.addEventListener("focus", () => {
+      for (const name of this.databases()) if (![...choice.options].some((one) => one.value === name)) choice.append(h("option", { text: name, attributes: { value: name } }));
+    });
+    replace(this.bar, h("h2", { text: "Dashboards" }), choice, h("span", { class: "grow" }), ...make);
     replace(this.choices);
     const round = ++this.round;
     try {
@@ -204,7 +209,7 @@ export class DashboardsPage {
       button("All dashboards", () => void this.leave(), { sign: "‹ All", class: "quiet" }),
       this.arranging ? title : h("h2", { text: this.content.title }), h("span", { class: "grow" }),
       ...(this.arranging ? [
-        button("Add tile", () => this.add()), button("Parameters", () => parametersDialog(this.content.parameters, (parameters) => this.parameters(parameters))),
+        refresh, button("Add tile", () => this.add()), button("Parameters", () => parametersDialog(this.content.parameters, (parameters) => this.parameters(parameters))),
         button("Discard", () => this.discard()), button("Save", () => void this.save(dashboard.version), { class: "primary" }),
       ] : [
         refresh, button("Refresh now", () => void this.refresh(), { sign: "⟳" }), dashboard.mayWrite ? button("Edit", () => this.arrange(true)) : null, more,
@@ -344,6 +349,11 @@ export class DashboardsPage {
   private arrange(on: boolean): void {
     this.arranging = on;
     clearTimeout(this.timer);
+    if (on && this.open && this.content !== this.open.content) {
+      // Values that somebody only looked with must not become everybody's by a save.
+      this.content = this.open.content;
+      void this.fill(this.views);
+    }
     this.draw();
     if (!on) this.schedule();
   }

@@ -80,11 +80,14 @@ export function loadDialog(files: File[], target: Target): void {
   let columns: Column[] | null = null;
   let found: Preview | null = null;
   let looks = 0;
+  /** The table that this dialog has made, and how it is loaded: a second try finds it there. */
+  let made: { name: string; mapping: string | null } | null = null;
   const stop = new AbortController();
   const names = h("datalist", { attributes: { id: "load-tables" } });
   const list = (): void => replace(names, ...target.tables(database.value).map((table) => h("option", { attributes: { value: table } })));
   const isNew = (): boolean => !target.tables(database.value).includes(table.value.trim());
   const database = select("Database", target.databases.map((value) => ({ value, text: value })), target.database, () => {
+    made = null;
     list();
     void look();
   });
@@ -211,14 +214,14 @@ export function loadDialog(files: File[], target: Target): void {
     const name = table.value.trim();
     const lines = chosen.map((file) => h("div", { class: "load-file" }, h("p", { text: `${file.name}: waiting` })));
     replace(told, ...lines);
-    let [good, mapping, first]: [number, string | null, string] = [0, null, header.value];
+    let [good, first]: [number, string] = [0, header.value];
     try {
       if (!name) throw new Fault("The table needs a name.", 400);
-      if (columns && isNew()) {
-        mapping = await make(name);
+      if (columns && isNew() && made?.name !== name) {
+        made = { name, mapping: await make(name) };
         target.loaded(database.value, name);
-        if (DELIMITED.includes(format.value) && chosen.length === 1) first = String(found!.hasHeader);
       }
+      if (made?.name === name && found && chosen.length === 1 && DELIMITED.includes(format.value)) first = String(found.hasHeader);
     } catch (error) {
       replace(told, h("p", { class: "fault", text: error instanceof Error ? error.message : String(error) }));
       go.disabled = false;
@@ -230,7 +233,7 @@ export function loadDialog(files: File[], target: Target): void {
       const text = h("p", { text: `${file.name}: sending ${bytes(file.size)}…` });
       replace(line, text, bar);
       try {
-        const outcome = await load(database.value, name, format.value, first, mapping, file, (share) => {
+        const outcome = await load(database.value, name, format.value, first, made?.name === name ? made.mapping : null, file, (share) => {
           bar.value = share;
           text.textContent = share < 1 ? `${file.name}: sent ${bytes(file.size * share)} of ${bytes(file.size)}` : `${file.name}: the server reads it…`;
         }, stop.signal);
