@@ -69,6 +69,20 @@ def test_a_key_signs_in_and_a_wrong_one_does_not(visit, secured):
     assert tidewater.rows() == [["aaduser=ann"]]
 
 
+def test_who_may_do_nothing_yet_signs_in_and_is_told(visit, people):
+    tidewater = visit(people["sam"].server.url)
+    page = tidewater.page
+    page.goto(f"{tidewater.url}/")
+    box = page.get_by_role("dialog", name="Sign in")
+    box.get_by_label("Key of an account").fill(people["sam"].headers["authorization"].removeprefix("Bearer "))
+    box.get_by_role("button", name="Use this key").click()
+    expect(box).to_have_count(0)
+    page.get_by_role("button", name="Account").click()
+    account = page.get_by_role("dialog", name="Who am I")
+    expect(account).to_contain_text("aaduser=sam")
+    expect(account).to_contain_text("No database is open to you.")
+
+
 def test_a_sign_in_renews_itself_before_it_ends(visit, secured):
     tidewater = visit(secured.url)
     page = tidewater.page

@@ -1,9 +1,7 @@
 // Signing in and out, and who one is.
 
 import { me } from "../api/page";
-import { query } from "../api/query";
 import { isSignedIn, sessionEnds, signIn, signOut, useKey, type Settings } from "../api/session";
-import type { Table } from "../lib/columns";
 import { button, dialog, h, replace } from "../parts/dom";
 
 let open: HTMLDialogElement | null = null;
@@ -22,7 +20,7 @@ export function signInDialog(settings: Settings, done: () => void, trouble = "")
       submit: (event) => {
         event.preventDefault();
         useKey(key.value);
-        whoAmI("").then(() => {
+        me().then(() => {
           open?.close();
           done();
         }).catch((error: unknown) => failed(error));
@@ -33,15 +31,6 @@ export function signInDialog(settings: Settings, done: () => void, trouble = "")
     h("p", { text: settings.signIn === "required" ? "This server answers those who have signed in." : "This server also answers without signing in." }),
     canSignIn ? button(`Sign in at ${where}`, () => void signIn().catch(failed), { class: "primary wide" }) : null,
     form);
-}
-
-/** The caller's name, as queries see it. */
-export async function whoAmI(database: string): Promise<string> {
-  const tables: Table[] = [];
-  const outcome = await query(
-    { database, text: "print current_principal()", signal: AbortSignal.timeout(30_000) },
-    { table: (table) => tables.push(table), rows: () => undefined });
-  return outcome.tables[0]?.columns[0]?.text(0) ?? "";
 }
 
 const RIGHTS = [["query", "Read"], ["create", "Create"], ["ingest", "Load"], ["monitor", "Monitor"], ["administer", "Administer"]] as const;
