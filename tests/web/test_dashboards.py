@@ -251,3 +251,4 @@ def test_who_may_not_write_sees_no_ways_to(visit, people):
     account = page.get_by_role("dialog", name="Who am I")
     expect(account).to_contain_text("aaduser=vic")
     expect(account.get_by_role("row", name="NetDefaultDB")).to_contain_text("✓––––")
+    people["admin"].ask("DELETE", f"/v1/page/dashboards/NetDefaultDB/{made['id']}", headers={"if-match": made["version"]})

@@ -24,7 +24,7 @@ def test_dashboards_follow_the_rights_of_their_database(people):
     shown = people["vic"].ask("GET", one).json()
     assert (shown["content"], shown["mayWrite"], shown["mayDelete"]) == (CONTENT, False, False)
     listed = people["vic"].ask("GET", HOME).json()
-    assert listed["mayCreate"] is False and [(item["title"], item["tiles"]) for item in listed["dashboards"]] == [("Ways", 1)]
+    assert listed["mayCreate"] is False and [(item["title"], item["tiles"]) for item in listed["dashboards"] if item["id"] in one] == [("Ways", 1)]
     assert people["vic"].ask("POST", HOME, json=CONTENT).status_code == 403
     assert people["vic"].ask("PUT", one, json=CONTENT, headers=seen).status_code == 403
     assert people["vic"].ask("DELETE", one, headers=seen).status_code == 403
@@ -59,7 +59,7 @@ def test_nobody_overwrites_what_they_have_not_seen(people):
     kept = uma.ask("GET", one)
     assert (kept.json()["title"], kept.headers["etag"], kept.json()["content"]["more"]) == ("Theirs", second, CONTENT["more"])
     assert uma.ask("DELETE", one, headers={"if-match": second}).status_code == 204
-    assert uma.ask("GET", HOME).json()["dashboards"] == []
+    assert made.json()["id"] not in uma.ask("GET", HOME).text
 
 
 def test_only_one_of_many_writers_at_once_wins(people):
@@ -99,7 +99,7 @@ def download(client, text, format, table=1, **properties):
                       json={"db": "NetDefaultDB", "csl": text, "properties": {"Options": properties}})
 
 
-ROWS = 'range n from 1 to 100000 step 1 | extend s = strcat("a,\\"", n), t = datetime(2024-01-01) + n * 1tick, d = dynamic({"x": [1]}), g = guid(74be27de-1e4e-49d9-b579-fe0b331d3642), m = decimal(1.5), r = real(null)'
+ROWS = 'range n from 1 to 20000 step 1 | extend s = strcat("a,\\"", n), t = datetime(2024-01-01) + n * 1tick, d = dynamic({"x": [1]}), g = guid(74be27de-1e4e-49d9-b579-fe0b331d3642), m = decimal(1.5), r = real(null)'
 
 
 def test_results_come_as_files_of_every_format(people, tmp_path):
@@ -107,19 +107,22 @@ def test_results_come_as_files_of_every_format(people, tmp_path):
     text = download(vic, ROWS, "csv")
     assert text.headers["content-type"].startswith("text/csv") and "attachment" in text.headers["content-disposition"]
     rows = list(csv.reader(io.StringIO(text.content.decode())))
-    assert len(rows) == 100_001 and rows[0] == ["n", "s", "t", "d", "g", "m", "r"]
+    assert len(rows) == 20_001 and rows[0] == ["n", "s", "t", "d", "g", "m", "r"]
     assert rows[1] == ["1", 'a,"1', "2024-01-01T00:00:00.0000001Z", '{"x":[1]}', "74be27de-1e4e-49d9-b579-fe0b331d3642", "1.5", ""]
     found = download(vic, ROWS, "json").json()
-    assert len(found) == 100_000 and found[-1]["n"] == 100_000 and found[0]["d"] == {"x": [1]} and found[0]["r"] is None
+    assert len(found) == 20_000 and found[-1]["n"] == 20_000 and found[0]["d"] == {"x": [1]} and found[0]["r"] is None
     lines = download(vic, ROWS, "jsonl").text.splitlines()
-    assert len(lines) == 100_000 and json.loads(lines[0]) == found[0]
+    assert len(lines) == 20_000 and json.loads(lines[0]) == found[0]
     assert download(vic, "print a = 1, b = 'x y'", "tsv").text == "a\tb\r\n1\tx y\r\n"
     parquet = download(vic, ROWS, "parquet")
     assert parquet.content[:4] == b"PAR1" == parquet.content[-4:] and "content-encoding" not in parquet.headers
-    # Read back by the server itself.
-    people["uma"].command(".create table Back (n: long, s: string, t: datetime, d: dynamic, g: guid, m: decimal, r: real)")
-    sent = people["uma"].ask("POST", "/v1/rest/ingest/NetDefaultDB/Back?streamFormat=parquet", data=parquet.content)
-    assert sent.status_code in (200, 403)
+    # Read back by the server itself; other engines' timestamps have microseconds.
+    people["admin"].command(".create table Back (n: long, s: string, t: datetime, d: dynamic, g: guid, m: decimal, r: real)")
+    sent = people["admin"].ask("POST", "/v1/rest/ingest/NetDefaultDB/Back?streamFormat=parquet", data=parquet.content)
+    assert sent.status_code == 200 and sent.headers["x-tidewater-rejected-values"] == "0", sent.text
+    again = download(vic, "Back | order by n asc | take 10", "json").json()
+    assert [(row["n"], row["s"], row["d"], row["g"], row["m"], row["r"]) for row in again] == [(row["n"], row["s"], row["d"], row["g"], row["m"], row["r"]) for row in found[:10]]
+    assert again[9]["t"] == "2024-01-01T00:00:00.0000010Z"
 
 
 def test_a_result_is_chosen_by_its_number_and_may_be_empty(people):
