@@ -87,9 +87,9 @@ bench-page: web $(VENV)/.stamp-web
 	cargo build --workspace --profile $(PROFILE)
 	"$(VENV)/bin/python" bench/page.py --server "$(CARGO_TARGET_DIR)/$(PROFILE)/tidewater"
 
-## make bench-functions   rows per second of each scalar kernel, the slowest first
+## make bench-functions   rows per second of each scalar kernel, conversion and aggregate; the slow ones into bench/FUNCTIONS.md
 bench-functions:
-	cargo bench -p tidewater-functions -p tidewater-features --profile $(PROFILE) --bench kernels
+	FUNCTIONS_MD="$(CURDIR)/bench/FUNCTIONS.md" cargo bench -p tidewater-functions -p tidewater-features --profile $(PROFILE) --bench kernels
 
 ## make fuzz          TARGET=lex, parse, bind or query for TIME seconds (needs a nightly compiler and cargo-fuzz)
 TARGET ?= parse

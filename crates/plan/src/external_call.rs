@@ -2,6 +2,7 @@
 //!
 //! The binder makes an `ExternalCall`; `CatalogView::external_call` turns it into a table of one row that is computed when
 //! it is read. Source: infer_storage_schema, infer_storage_schema_with_suggestions, http_request, http_request_post pages.
+//! Queries of other databases have as many rows as they give.
 
 use tidewater_kql::{Column, KqlType, TableSchema};
 
@@ -12,6 +13,8 @@ pub enum ExternalCall {
     InferSchema(InferSchema),
     /// The answer of a web service.
     Http(HttpCall),
+    /// The rows of another database.
+    Sql(SqlCall),
 }
 
 /// Which files to look at, and how.
@@ -57,6 +60,47 @@ pub struct HttpCall {
     pub client_request_id: String,
 }
 
+/// A query of another database. Source: mysql_request, postgresql_request pages.
+#[derive(Clone, PartialEq)]
+pub struct SqlCall {
+    /// Whose language it is.
+    pub kind: SqlKind,
+    /// The connection string, with its secrets.
+    pub connection: String,
+    /// The query in SQL.
+    pub query: String,
+    /// Values of `@name` in it.
+    pub parameters: Vec<(String, serde_json::Value)>,
+    /// The columns of the result; `None` asks for them: one text with `[[name, type], ...]`.
+    pub schema: Option<TableSchema>,
+}
+
+impl std::fmt::Debug for SqlCall {
+    // Without the connection string and the values, which may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqlCall").field("kind", &self.kind).field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+/// Databases that can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SqlKind {
+    /// MySQL and its kin.
+    MySql,
+    /// PostgreSQL and its kin.
+    PostgreSql,
+}
+
+impl SqlKind {
+    /// The plugin that asks it.
+    pub fn plugin(self) -> &'static str {
+        match self {
+            SqlKind::MySql => "mysql_request",
+            SqlKind::PostgreSql => "postgresql_request",
+        }
+    }
+}
+
 impl ExternalCall {
     /// The columns of the result.
     pub fn schema(&self) -> TableSchema {
@@ -65,6 +109,8 @@ impl ExternalCall {
                 vec![Column::new("SuggestedTableSchema", KqlType::String)]
             }
             ExternalCall::InferSchema(_) => vec![Column::new("CslSchema", KqlType::String)],
+            ExternalCall::Sql(SqlCall { schema: Some(schema), .. }) => return schema.clone(),
+            ExternalCall::Sql(_) => vec![Column::new("Columns", KqlType::String)],
             ExternalCall::Http(_) => {
                 vec![Column::new("ResponseHeaders", KqlType::Dynamic), Column::new("ResponseBody", KqlType::Dynamic)]
             }

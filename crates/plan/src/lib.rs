@@ -31,7 +31,7 @@ pub use bind::evaluate::plugin_names;
 pub use catalog::{CatalogView, MaterializedView, RowSecurity, StoredFunction, TableHandle};
 pub use error::PlanError;
 pub use external::{ExternalSource, Partition, PartitionValue, PathPiece, external_source};
-pub use external_call::{ExternalCall, HttpCall, InferMode, InferSchema};
+pub use external_call::{ExternalCall, HttpCall, InferMode, InferSchema, SqlCall, SqlKind};
 pub use graph_model::{GraphLabel, GraphModel, GraphRows, GraphStep, GraphStepKind, GraphVersion};
 pub use lower::driver::plan_query;
 

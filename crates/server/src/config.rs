@@ -80,6 +80,8 @@ pub struct Config {
     pub ip_database_file: Option<PathBuf>,
     /// Names by which queries may call this server a cluster.
     pub cluster_names: Vec<String>,
+    /// The functions library is there, as the database `Library`.
+    pub library: bool,
     /// Directory of Parquet files that a fresh server loads into the database `Samples`.
     pub samples_dir: Option<PathBuf>,
     /// Origins whose pages may call the server; `*` is any.
@@ -209,6 +211,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("ip_database_file", "", "MaxMind file of cities (GeoLite2-City.mmdb) for geo_info_from_ip_address()"),
     setting("cluster_names", "", "names that cluster() means this server by beside its address, separated by ','"),
+    setting(
+        "library",
+        "false",
+        "'true': the documentation's functions library (comb_fl, ...) is there, as the database 'Library'",
+    ),
     setting("samples_dir", "", "directory of Parquet files that go into the database 'Samples' at the first start"),
     setting(
         "cors_origins",
@@ -381,6 +388,7 @@ impl Config {
             external_urls: reader.list("external_urls"),
             ip_database_file: reader.path("ip_database_file"),
             cluster_names: reader.list("cluster_names"),
+            library: reader.flag("library")?,
             samples_dir: reader.path("samples_dir"),
             cors_origins: reader.list("cors_origins"),
             host_names: reader.list("host_names"),

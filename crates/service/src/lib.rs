@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod jobs;
 mod journal;
 mod keep;
+pub mod library;
 mod limits;
 mod maintenance;
 mod memory;

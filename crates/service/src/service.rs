@@ -61,6 +61,8 @@ pub struct ServiceOptions {
     pub version: String,
     /// Whether rights are looked at, and who administers the server.
     pub rights: Rights,
+    /// The functions library is there, as the database `Library`.
+    pub library: bool,
 }
 
 /// Everything that requests need. Clones share it.
@@ -164,6 +166,7 @@ impl Service {
         };
         let service = Service { inner: Arc::new(inner) };
         service.ensure_default_database()?;
+        service.synchronize_library()?;
         service.start_upkeep();
         Ok(service)
     }
@@ -201,6 +204,17 @@ impl Service {
             Ok(made) => made.map(drop).map_err(Error::from),
             Err(_) => Err(Error::internal("making the default database panicked")),
         }
+    }
+
+    /// Brings the functions library where the options want it.
+    fn synchronize_library(&self) -> Result<()> {
+        let (store, is_wanted) = (self.inner.store.clone(), self.inner.options.library);
+        // On a thread of its own for the same reason.
+        let done = std::thread::scope(|scope| {
+            let runtime = self.inner.runtime.clone();
+            scope.spawn(move || runtime.block_on(crate::library::synchronize(&store, is_wanted))).join()
+        });
+        done.unwrap_or_else(|_| Err(Error::internal("making the functions library panicked")))
     }
 
     pub(crate) fn inner(&self) -> &Inner {

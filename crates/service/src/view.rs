@@ -15,7 +15,9 @@ use tidewater_store::{Database, PropertyOwner, Snapshot, Store, Table, TableId};
 use crate::context::{Context, now_ticks};
 use crate::error::Error;
 use crate::external::External;
-use crate::policies::{self, RowLevelSecurityPolicy};
+use crate::external::sql::check_callout;
+use crate::library;
+use crate::policies::{self, CalloutPolicy, RowLevelSecurityPolicy};
 use crate::rights::Access;
 use crate::service::Service;
 use crate::stored::{self, StoredExternal, StoredGraph, StoredGroup, StoredQueryResult, StoredView};
@@ -204,7 +206,9 @@ impl CatalogView for View {
     }
 
     fn function(&self, database: &str, name: &str) -> Option<StoredFunction> {
-        let function = self.open(database)?.function(name)?;
+        let known = self.open(database)?.function(name);
+        let library = || library::function(&self.snapshot, name).filter(|_| database == self.current);
+        let function = known.map(AsRef::as_ref).or_else(library)?;
         Some(StoredFunction {
             name: function.name.clone(),
             parameters: function.parameters.clone(),
@@ -273,7 +277,14 @@ impl CatalogView for View {
     }
 
     fn external_call(&self, call: &ExternalCall) -> Result<Arc<dyn TableProvider>, String> {
-        self.external.call(call).map_err(|error| error.message().to_string())
+        let checked = match call {
+            ExternalCall::Sql(sql) => {
+                let policy = policies::own::<CalloutPolicy>(&self.snapshot, PropertyOwner::Cluster);
+                policy.map_or(Ok(()), |policy| check_callout(&policy, sql))
+            }
+            _ => Ok(()),
+        };
+        checked.and_then(|()| self.external.call(call)).map_err(|error| error.message().to_string())
     }
 
     fn external_table(

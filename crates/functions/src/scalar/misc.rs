@@ -294,7 +294,12 @@ pub const ROWS: &[Scalar] = &[
         "The materialized part of a view.",
         "materialized-view-function",
     ),
-    refused!("entity_group", "entity groups are not kept", "An entity group by its name.", "entity-groups"),
+    refused!(
+        "entity_group",
+        "entity groups stand in 'macro-expand' and in the commands for them, not in expressions",
+        "An entity group by its name.",
+        "entity-groups"
+    ),
     binder(
         "stored_query_result",
         &[],

@@ -61,7 +61,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn graph_match(&mut self, is_shortest: bool) -> P<OperatorKind> {
-        let parameters = self.parameters(&[if is_shortest { "output" } else { "cycles" }])?;
+        let parameters = self.parameters(if is_shortest { &["output", "cycles"] } else { &["cycles"] })?;
         let patterns = self.comma_list(Self::pattern)?;
         let predicate = if self.eat_word("where") { Some(self.expression()?) } else { None };
         let project = if self.eat_word("project") { Some(self.named_list()?) } else { None };

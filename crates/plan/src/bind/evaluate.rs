@@ -94,7 +94,7 @@ impl Binder<'_> {
                 format!("Plugin '{}' is disabled; '.enable plugin {}' switches it on", plugin.text, plugin.text);
             return Err(self.report(Diagnostic::new(diagnostic::UNKNOWN_FUNCTION, plugin.span, message)));
         }
-        if let Some(result) = self.plugin_without_rows(input.is_some(), &plugin.text, arguments, plugin.span) {
+        if let Some(result) = self.plugin_without_rows(input.is_some(), &plugin.text, arguments, schema, plugin.span) {
             return result;
         }
         let Some(input) = input else {
@@ -409,8 +409,6 @@ fn unserved(name: &str) -> Option<&'static str> {
     Some(match name {
         "python" | "r" | "csharp" => "it runs programs, which needs a sandbox of their language",
         "sql_request" => "it needs a client of SQL Server",
-        "mysql_request" => "it needs a client of MySQL",
-        "postgresql_request" => "it needs a client of PostgreSQL",
         "cosmosdb_sql_request" => "it needs Azure Cosmos DB",
         "azure_digital_twins_query_request" => "it needs Azure Digital Twins",
         "dax_request" => "it needs Analysis Services",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidewater_kql::ast::{Expr, Name, Pipeline};
+use tidewater_kql::ast::{Expr, Name, Pipeline, Property};
 use tidewater_kql::{KqlType, Span};
 
 use crate::bind::source::Tabular;
@@ -10,6 +10,24 @@ use crate::bind::{Binder, Bound, Stopped};
 use crate::bound::{BExpr, BoundResult, Rel, RelOp};
 
 impl Binder<'_> {
+    /// `render` after several results: each is drawn so, but for those that say themselves how.
+    pub fn render_branches(
+        &mut self,
+        tabular: Tabular,
+        visualization: &Name,
+        properties: &[Property],
+    ) -> Bound<Tabular> {
+        let mut branches = Vec::with_capacity(tabular.branches.len());
+        for branch in tabular.branches {
+            let visualization = match branch.visualization {
+                Some(own) => own,
+                None => self.render(visualization, properties, &branch.rel)?,
+            };
+            branches.push(BoundResult { visualization: Some(visualization), ..branch });
+        }
+        Ok(Tabular { branches, ..Tabular::of(tabular.rel) })
+    }
+
     /// `fork (pipeline) name=(pipeline)`.
     pub fn fork_operator(
         &mut self,

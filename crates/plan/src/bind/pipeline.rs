@@ -33,6 +33,12 @@ impl Binder<'_> {
                 tabular = self.graph_operator(&graph, operator)?;
                 continue;
             }
+            if let OperatorKind::Render { visualization, properties } = &operator.kind
+                && !tabular.branches.is_empty()
+            {
+                tabular = self.render_branches(tabular, visualization, properties)?;
+                continue;
+            }
             self.not_branched(&tabular, operator.span)?;
             let outer = std::mem::replace(&mut self.hidden, tabular.rel.hidden.clone());
             let result = self.operator(tabular, operator);

@@ -364,6 +364,17 @@ impl Binder<'_> {
         match name.text.as_str() {
             "table" => {
                 let database = self.database.clone();
+                // A tabular variable is a table too, where the database has none of its name.
+                if let [Argument { name: None, value }, ..] = arguments {
+                    let text = self.text_argument(&arguments[0], "the name of table()")?;
+                    let is_variable = matches!(self.lookup(&text), Some(Binding::Table(_)));
+                    if is_variable
+                        && self.view.table(&database, &text).is_none()
+                        && self.view.materialized_view(&database, &text).is_none()
+                    {
+                        return self.named_table(&Name { text, span: value.span });
+                    }
+                }
                 self.table_call(&database, arguments, span)
             }
             "materialize" => {

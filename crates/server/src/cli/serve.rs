@@ -52,6 +52,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         runtime: Some(queries),
         version: env!("CARGO_PKG_VERSION").to_string(),
         rights: rights(&config)?,
+        library: config.library,
         ..ServiceOptions::default()
     };
     let service = Service::open(&config.data_dir, options).map_err(|error| error.to_string())?;

@@ -146,7 +146,7 @@ pub async fn show(request: &Request<'_>, choice: &DatabaseChoice, aspect: Databa
                 databases::version(request).into(),
                 "".into(),
                 "".into(),
-                "ReadWrite".into(),
+                crate::library::access_mode(&request.snapshot, database).into(),
             ]),
             DatabaseAspect::Violations => violations(request, database, &mut out).await,
             // No secrets are kept.

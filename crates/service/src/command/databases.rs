@@ -82,7 +82,7 @@ pub fn head(request: &Request<'_>, database: &Database) -> Vec<Cell> {
         "".into(),
         version(request).into(),
         is_current.into(),
-        "ReadWrite".into(),
+        crate::library::access_mode(&request.snapshot, database).into(),
         database.pretty_name().into(),
     ]
 }

@@ -44,6 +44,7 @@ use crate::answer::{CommandAnswer, ResultTable};
 use crate::context::Context;
 use crate::error::{Error, Fault, Result};
 use crate::journal::{Mark, Sort};
+use crate::library;
 use crate::rights::Access;
 use crate::service::Service;
 use crate::view::View;
@@ -186,6 +187,9 @@ impl Service {
         let snapshot = self.inner().store.snapshot();
         let access = Access::of(&self.inner().options.rights, context, Arc::clone(&snapshot));
         access.require(&command, &snapshot, &context.database)?;
+        if is_write(&command) {
+            library::guard(&command, &snapshot, &context.database)?;
+        }
         let request = Request { service: self, context, snapshot, access, text, mark };
         if is_write(&command) {
             mark.announce();

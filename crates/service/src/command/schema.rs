@@ -194,7 +194,7 @@ fn database_json(request: &Request<'_>, database: &Arc<Database>) -> Value {
         "MajorVersion": 1,
         "MinorVersion": request.snapshot.sequence(),
         "Functions": functions,
-        "DatabaseAccessMode": "ReadWrite",
+        "DatabaseAccessMode": crate::library::access_mode(&request.snapshot, database),
     })
 }
 

@@ -34,6 +34,7 @@ impl External {
     /// The call as a table.
     pub fn call(self: &Arc<Self>, call: &ExternalCall) -> Result<Arc<dyn TableProvider>> {
         match call {
+            ExternalCall::Sql(sql) => return self.sql(sql),
             ExternalCall::InferSchema(infer) => {
                 super::Reading::of(&source_of(infer), None)?;
                 infer.containers.iter().try_for_each(|uri| Location::parse(uri).map(drop))?;
@@ -50,6 +51,7 @@ impl External {
         match call {
             ExternalCall::InferSchema(infer) => Ok(vec![self.infer(infer).await?]),
             ExternalCall::Http(http) => self.request(http).await,
+            ExternalCall::Sql(_) => Err(Error::internal("queries of other databases have rows of their own")),
         }
     }
 

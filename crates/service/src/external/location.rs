@@ -6,7 +6,9 @@
 use std::path::PathBuf;
 
 use reqwest::Url;
+use tidewater_plan::SqlKind;
 
+use super::sql::standard_port;
 use crate::error::{Error, Fault, Result};
 
 /// The setting that names directories.
@@ -87,6 +89,15 @@ pub struct Policy {
     /// Directories, with everything below them.
     pub directories: Vec<PathBuf>,
     urls: Vec<Rule>,
+    databases: Vec<DatabaseRule>,
+}
+
+/// `postgresql://host:port`, `mysql://*.suffix`: a server of databases.
+#[derive(Clone, Debug)]
+struct DatabaseRule {
+    kind: SqlKind,
+    pattern: String,
+    port: u16,
 }
 
 #[derive(Clone, Debug)]
@@ -101,8 +112,26 @@ impl Policy {
     /// Reads the settings. Errors: an entry that is neither a host nor an address.
     pub fn new(directories: Vec<PathBuf>, urls: &[String]) -> Result<Policy> {
         let mut rules = Vec::with_capacity(urls.len());
+        let mut databases = Vec::new();
         for text in urls {
             let wrong = |reason: String| Error::bad_request(format!("setting '{URLS_SETTING}': '{text}': {reason}"));
+            let kinds = [("postgresql://", SqlKind::PostgreSql), ("mysql://", SqlKind::MySql)];
+            if let Some((kind, rest)) = kinds.iter().find_map(|(start, kind)| Some((*kind, text.strip_prefix(start)?)))
+            {
+                let rest = rest.trim_end_matches('/').to_ascii_lowercase();
+                let (pattern, port) = match rest.rsplit_once(':') {
+                    None => (rest.clone(), standard_port(kind)),
+                    Some((host, port)) => (
+                        host.to_string(),
+                        port.parse().map_err(|_| wrong("a server or server:port is expected".into()))?,
+                    ),
+                };
+                if pattern.is_empty() || pattern.contains(['/', '@', '?']) {
+                    return Err(wrong("a server or server:port is expected".into()));
+                }
+                databases.push(DatabaseRule { kind, pattern, port });
+                continue;
+            }
             if text.contains("://") {
                 let url = Url::parse(text).map_err(|error| wrong(error.to_string()))?;
                 if !matches!(url.scheme(), "http" | "https") || url.query().is_some() {
@@ -123,7 +152,7 @@ impl Policy {
             }
             rules.push(Rule::Host { pattern: pattern.to_ascii_lowercase(), port });
         }
-        Ok(Policy { directories, urls: rules })
+        Ok(Policy { directories, urls: rules, databases })
     }
 
     /// Whether an address may be read, redirects included.
@@ -140,6 +169,33 @@ impl Policy {
         Err(Error::new(
             Fault::Forbidden,
             format!("a call to '{host}' was denied by policy: setting '{URLS_SETTING}' does not allow the address"),
+        ))
+    }
+
+    /// Refuses a server of databases that may not be asked.
+    pub fn check_database(&self, kind: SqlKind, host: &str, port: u16) -> Result<()> {
+        let host = host.to_ascii_lowercase();
+        let allows = |rule: &DatabaseRule| {
+            let fits = match rule.pattern.strip_prefix('*') {
+                // A pattern never means this machine or its neighbours: those must be named.
+                Some(suffix) => host.ends_with(suffix) && !is_near_host(&host),
+                None => rule.pattern == host,
+            };
+            rule.kind == kind && rule.port == port && fits
+        };
+        if self.databases.iter().any(allows) {
+            return Ok(());
+        }
+        let scheme = match kind {
+            SqlKind::MySql => "mysql",
+            SqlKind::PostgreSql => "postgresql",
+        };
+        Err(Error::new(
+            Fault::Forbidden,
+            format!(
+                "a call to '{host}' was denied by policy: setting '{URLS_SETTING}' does not allow \
+                 '{scheme}://{host}:{port}'"
+            ),
         ))
     }
 
@@ -208,8 +264,11 @@ impl Rule {
 
 /// Whether an address is this machine's or lies in a network that the internet does not reach.
 fn is_near(url: &Url) -> bool {
+    is_near_host(url.host_str().unwrap_or_default())
+}
+
+fn is_near_host(host: &str) -> bool {
     use std::net::IpAddr;
-    let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost") {
         return true;
@@ -268,6 +327,17 @@ mod tests {
         let policy = super::tests::policy(&["127.0.0.1:9000"]);
         assert!(allows(&policy, "http://127.0.0.1:9000/x"));
         assert!(!allows(&policy, "http://127.0.0.1:9001/x"));
+    }
+
+    #[test]
+    fn servers_of_databases_are_named_with_their_kind() {
+        let policy = policy(&["*", "db.example:5432", "postgresql://db.example", "mysql://*.example.com:3307"]);
+        let allows = |kind, host, port| policy.check_database(kind, host, port).is_ok();
+        assert!(allows(SqlKind::PostgreSql, "DB.example", 5432));
+        assert!(!allows(SqlKind::PostgreSql, "db.example", 5433));
+        assert!(!allows(SqlKind::MySql, "db.example", 3306));
+        assert!(allows(SqlKind::MySql, "a.example.com", 3307));
+        assert!(!super::Policy::new(Vec::new(), &["postgresql://a/b".to_string()]).is_ok());
     }
 
     #[test]

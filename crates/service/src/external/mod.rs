@@ -7,6 +7,7 @@
 mod call;
 pub mod location;
 mod paths;
+pub(crate) mod sql;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

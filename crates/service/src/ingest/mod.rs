@@ -173,6 +173,9 @@ impl Service {
         let Some(database) = snapshot.database(&context.database) else {
             return Err(Error::database_not_found(&context.database));
         };
+        if crate::library::is_library(&snapshot, database) {
+            return Err(crate::library::read_only());
+        }
         let access = Access::of(&self.inner().options.rights, context, Arc::clone(&snapshot));
         let table = database.table(&request.table).cloned();
         let may = match &table {

@@ -170,6 +170,7 @@ impl Access {
 
     fn has_any(&self, database: &Arc<Database>, wanted: &[Role]) -> bool {
         self.roles(database).is_none_or(|roles| roles.has_any(wanted))
+            || wanted.contains(&Role::Viewer) && crate::library::is_library(&self.snapshot, database)
     }
 
     /// Administers the server.
@@ -218,7 +219,9 @@ impl Access {
         if !caller.cluster.is_empty() || self.roles_in(database).is_some_and(|roles| !roles.is_empty()) {
             return true;
         }
-        database.tables().any(|table| !self.table_roles(database, table).is_empty()) || self.has_named_grant(database)
+        crate::library::is_library(&self.snapshot, database)
+            || database.tables().any(|table| !self.table_roles(database, table).is_empty())
+            || self.has_named_grant(database)
     }
 
     fn has_named_grant(&self, database: &Arc<Database>) -> bool {

@@ -37,6 +37,7 @@ fn open_service_with(folder: &Path, options: ServiceOptions) -> Service {
         external_directories: vec![data],
         cluster_names: vec!["http://127.0.0.1:8080".to_string(), "here".to_string()],
         rights: Rights::with_administrators(&["anonymous".to_string()]).unwrap(),
+        library: true,
         ..options
     };
     Service::open(folder, options).unwrap()

@@ -31,10 +31,10 @@ const MOST_STEPS: usize = 1 << 32;
 pub const ROWS: &[Scalar] = &[
     row!("series_fir", FIR, fir,
         "Finite impulse response filter: each element is a weighted sum of those before it.", "series-fir-function",
-        name_rule: NameRule::PassThrough),
+        aliases: &["fir"], name_rule: NameRule::PassThrough),
     row!("series_iir", IIR, iir,
         "Infinite impulse response filter: each element also depends on the results before it.",
-        "series-iir-function", name_rule: NameRule::PassThrough),
+        "series-iir-function", aliases: &["iir"], name_rule: NameRule::PassThrough),
     row!("series_fft", FFT, |call| fft(call, false), "Fourier transform of a series.", "series-fft-function"),
     row!("series_ifft", FFT, |call| fft(call, true), "Inverse Fourier transform of a series.", "series-ifft-function"),
 ];

@@ -1,18 +1,19 @@
-//! Plugins without rows: `infer_storage_schema`, `infer_storage_schema_with_suggestions`, `http_request`, `http_request_post`.
+//! Plugins without rows: `infer_storage_schema`, `infer_storage_schema_with_suggestions`, `http_request`,
+//! `http_request_post`, `mysql_request`, `postgresql_request`.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
-use tidewater_kql::ast::Argument;
-use tidewater_kql::{KqlType, Span, diagnostic};
+use tidewater_kql::ast::{Argument, ColumnDeclaration};
+use tidewater_kql::{Column, KqlType, Span, TableSchema, diagnostic};
 
 use super::PluginCall;
 use crate::bind::row::Row;
 use crate::bind::source::Tabular;
-use crate::bind::{Binder, Bound};
-use crate::bound::Value;
+use crate::bind::{Binder, Bound, Stopped};
+use crate::bound::{Known, NeedWhat, Value};
 use crate::catalog::TableHandle;
-use crate::external_call::{ExternalCall, HttpCall, InferMode, InferSchema};
+use crate::external_call::{ExternalCall, HttpCall, InferMode, InferSchema, SqlCall, SqlKind};
 
 /// A plugin without rows.
 type Source = fn(&mut Binder<'_>, &PluginCall<'_>) -> Bound<Tabular>;
@@ -24,6 +25,17 @@ const SOURCES: &[(&str, Source)] = &[
     ("infer_storage_schema_with_suggestions", |binder, call| binder.infer_storage_schema(call)),
 ];
 
+/// Plugins that ask another database, which may declare their columns.
+const DATABASES: &[SqlKind] = &[SqlKind::MySql, SqlKind::PostgreSql];
+
+/// Columns as `[[name, type], ...]`.
+fn columns_told(text: &str) -> Option<Vec<Column>> {
+    let told: Vec<(String, String)> = serde_json::from_str(text).ok()?;
+    let columns: Option<Vec<Column>> =
+        told.into_iter().map(|(name, ty)| Some(Column::new(name, KqlType::parse(&ty)?))).collect();
+    columns.filter(|columns| !columns.is_empty())
+}
+
 impl Binder<'_> {
     /// A plugin that reads no rows; `None` when the name is none of theirs.
     pub fn plugin_without_rows(
@@ -31,14 +43,83 @@ impl Binder<'_> {
         has_input: bool,
         name: &str,
         arguments: &[Argument],
+        schema: Option<&[ColumnDeclaration]>,
         span: Span,
     ) -> Option<Bound<Tabular>> {
-        let (name, plugin) = SOURCES.iter().find(|(known, _)| *known == name)?;
+        let database = DATABASES.iter().find(|kind| kind.plugin() == name);
+        let source = SOURCES.iter().find(|(known, _)| *known == name);
+        if database.is_none() && source.is_none() {
+            return None;
+        }
         if has_input {
             let message = format!("{name}() reads no rows: it stands at the beginning, 'evaluate {name}(...)'");
             return Some(self.fail(diagnostic::GENERAL, span, message));
         }
+        if let Some(kind) = database {
+            return Some(self.sql_request(*kind, &PluginCall { name: kind.plugin(), arguments, span }, schema));
+        }
+        let (name, plugin) = source?;
         Some(plugin(self, &PluginCall { name, arguments, span }))
+    }
+
+    /// `mysql_request(connection, query [, parameters]) [: (schema)]` and its kin.
+    fn sql_request(
+        &mut self,
+        kind: SqlKind,
+        call: &PluginCall<'_>,
+        schema: Option<&[ColumnDeclaration]>,
+    ) -> Bound<Tabular> {
+        // Reserved first, so that it is the same one each time the query is bound.
+        let key = self.need_key();
+        let name = call.name;
+        self.count(name, call.arguments.len(), 2, 3, call.span)?;
+        if self.flag("request_callout_disabled") {
+            return self.fail(diagnostic::GENERAL, call.span, "the request disables callouts");
+        }
+        let given = self.parameters(call, &["ConnectionString", "SqlQuery", "SqlParameters"], 2)?;
+        let (Some(connection), Some(query)) = (given[0], given[1]) else { return Err(Stopped) };
+        let connection = self.text_argument(connection, &format!("{name}(): the connection string"))?;
+        let query = self.text_argument(query, &format!("{name}(): the query"))?;
+        let mut parameters = Vec::new();
+        if let Some(argument) = given[2] {
+            for (parameter, value) in self.plugin_bag(argument, &format!("{name}(): the parameters"))? {
+                if value.is_array() || value.is_object() {
+                    let message = format!("{name}(): the parameter '{parameter}' must be one value");
+                    return self.fail(diagnostic::ARGUMENT_TYPE, argument.value.span, message);
+                }
+                parameters.push((parameter, value));
+            }
+        }
+        let mut sql = SqlCall { kind, connection, query, parameters, schema: None };
+        let columns = match schema {
+            Some(declared) => {
+                if let Some(star) = declared.iter().find(|declared| declared.name.text == "*") {
+                    let message = format!("{name}() reads no rows that '*' could mean");
+                    return self.fail(diagnostic::GENERAL, star.name.span, message);
+                }
+                declared.iter().map(|declared| Column::new(&declared.name.text, declared.ty)).collect()
+            }
+            None => {
+                // Without declared columns the other database is asked for them first.
+                let asked = self.called(call, &ExternalCall::Sql(sql.clone()))?;
+                let Some(Known::Scalar(told)) = self.need(key, &asked.rel, NeedWhat::Scalar) else {
+                    return Err(Stopped);
+                };
+                let columns = match &told.value {
+                    Value::String(text) => columns_told(text),
+                    _ => None,
+                };
+                match columns {
+                    Some(columns) => columns,
+                    None => {
+                        let message = format!("{name}(): the query has no columns");
+                        return self.fail(diagnostic::GENERAL, call.span, message);
+                    }
+                }
+            }
+        };
+        sql.schema = Some(TableSchema::new(columns));
+        self.called(call, &ExternalCall::Sql(sql))
     }
 
     fn called(&mut self, call: &PluginCall<'_>, external: &ExternalCall) -> Bound<Tabular> {
@@ -162,7 +243,7 @@ impl Binder<'_> {
             return self.fail(diagnostic::GENERAL, call.span, "the request disables callouts");
         }
         let given = self.parameters(call, names, 1)?;
-        let Some(uri) = given[0] else { return Err(crate::bind::Stopped) };
+        let Some(uri) = given[0] else { return Err(Stopped) };
         let uri = self.text_argument(uri, &format!("{}(): the address", call.name))?;
         let mut headers = Vec::new();
         if let Some(argument) = given[1] {

@@ -1,0 +1,197 @@
+"""Queries of other databases: `postgresql_request` against a real PostgreSQL (package pgserver), `mysql_request` against the server
+that TEST_MYSQL names (`host:port:user:password:database`). Both are left out where there is no such server."""
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+import requests
+
+from conftest import Server
+
+SECRET = "p;w1"
+
+
+def ask(url, text, path="/v1/rest/query", options=None):
+    body = {"db": "NetDefaultDB", "csl": text, "properties": {"Options": options or {}}}
+    return requests.post(url + path, json=body, timeout=60)
+
+
+def rows(url, text):
+    answer = ask(url, text)
+    assert answer.status_code == 200, answer.text
+    table = answer.json()["Tables"][0]
+    return [(c["ColumnName"], c["ColumnType"]) for c in table["Columns"]], table["Rows"]
+
+
+def fault(url, text, status=400, **more):
+    answer = ask(url, text, **more)
+    assert answer.status_code == status, answer.text
+    assert SECRET not in answer.text
+    return answer.text
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def postgres(request, tmp_path_factory):
+    pgserver = pytest.importorskip("pgserver")
+    folder = tmp_path_factory.mktemp("postgres")
+    # The package's server listens on a socket of files; a second one over the same programs listens on a port.
+    programs = os.path.join(os.path.dirname(pgserver.__file__), "pginstall", "bin")
+    data, port = folder / "data", free_port()
+    (folder / "password").write_text(SECRET)
+    user = None
+    if os.getuid() == 0:
+        import pwd
+        try:
+            user = pwd.getpwnam("pgserver").pw_name
+        except KeyError:
+            pytest.skip("PostgreSQL does not run as root")
+        subprocess.run(["chown", "-R", user, folder], check=True)
+        for parent in [folder, *folder.parents][:3]:
+            os.chmod(parent, 0o755)
+    run = dict(user=user) if user else {}
+    subprocess.run([f"{programs}/initdb", "-D", data, "-U", "tw", "-A", "scram-sha-256", "--pwfile", folder / "password", "-E", "UTF8"],
+                   check=True, capture_output=True, **run)
+    process = subprocess.Popen([f"{programs}/postgres", "-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1"],
+                               stdout=subprocess.DEVNULL, stderr=open(folder.parent / "postgres.log", "wb"), **run)
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.1)
+    yield port
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def server(request, tmp_path_factory, postgres):
+    data = tmp_path_factory.mktemp("databases") / "data"
+    server = Server(request.config.getoption("--server"), data, "--external-urls", f"postgresql://127.0.0.1:{postgres}")
+    yield server
+    server.stop()
+
+
+def call(port, query, more="", connection=None):
+    connection = connection or f"Host=127.0.0.1;Port={port};Database=postgres;User ID=tw;Password='{SECRET}';SslMode=Disable"
+    return f'evaluate postgresql_request(h"{connection}", ```{query}```{more})'
+
+
+def test_values_of_every_type_come_with_their_types(server, postgres):
+    query = """select true as b, 1::int2 as i2, 2 as i4, 3::int8 as i8, 0.1::float4 as f4, 2.5::float8 as f8,
+        '12345.6700'::numeric as n, '-0.00012'::numeric as m, 'text é' as t, 'c'::char(3) as c,
+        date '2020-01-02' as d, timestamp '2020-01-02 03:04:05.123456' as ts, timestamptz '2020-01-02 03:04:05+02' as tz,
+        time '01:02:03' as ti, interval '1 day 02:00:00' as iv, '74be27de-1e4e-49d9-b579-fe0b331d3642'::uuid as u,
+        '{"a": [1, null]}'::jsonb as j, array[1, null, 3] as a, array[['x'],['y']] as aa, '\\x01ff'::bytea as by, null::int as nothing"""
+    columns, [row] = rows(server.url, call(postgres, query))
+    assert [ty for _, ty in columns] == [
+        "bool", "int", "int", "long", "real", "real", "decimal", "decimal", "string", "string", "datetime", "datetime", "datetime",
+        "timespan", "timespan", "guid", "dynamic", "dynamic", "dynamic", "string", "int"]
+    assert row[:6] == [True, 1, 2, 3, 0.1, 2.5]
+    assert [float(value) for value in row[6:8]] == [12345.67, -0.00012]
+    assert row[8:15] == ["text é", "c  ", "2020-01-02T00:00:00Z", "2020-01-02T03:04:05.123456Z", "2020-01-02T01:04:05Z",
+                         "01:02:03", "1.02:00:00"]
+    assert row[15:] == ["74be27de-1e4e-49d9-b579-fe0b331d3642", {"a": [1, None]}, [1, None, 3], [["x"], ["y"]], "\\x01ff", None]
+
+
+def test_parameters_are_values_and_no_text(server, postgres):
+    more = """, dynamic({"a": 7, "b": "it's", "when": datetime(2020-01-01 16:47:26.7423305)})"""
+    columns, [row] = rows(server.url, call(postgres, "select @a + 1 as n, @b as t, @when as dt, @a as again, '@a' as quoted", more))
+    assert row == [8, "it's", "2020-01-01T16:47:26.742330Z".replace("0Z", "Z"), 7, "@a"]
+    assert dict(columns)["dt"] == "datetime"
+
+
+def test_many_rows_come_in_batches_and_go_on_in_the_query(server, postgres):
+    query = call(postgres, "select g as id, repeat('x', 10) as s from generate_series(1, 50000) g")
+    assert rows(server.url, query + " : (id: long, s: string) | where id % 2 == 0 | summarize count(), sum(id)")[1] == [[25000, 625025000]]
+    assert rows(server.url, query + " : (id: long, s: string) | take 3 | count")[1] == [[3]]
+    assert rows(server.url, call(postgres, "select 1 as a where false"))[1] == []
+
+
+def test_a_schema_that_does_not_fit_is_a_fault(server, postgres):
+    query = call(postgres, "select 1 as a, 'x' as b")
+    assert rows(server.url, query + " : (a: real, b: string)")[1] == [[1.0, "x"]]
+    assert "a:int, b:string" in fault(server.url, query + " : (a: int)")
+    assert "a:int, b:string" in fault(server.url, query + " : (a: guid, b: string)")
+
+
+def test_faults_tell_what_the_server_says_and_no_secret(server, postgres):
+    assert "42P01" in fault(server.url, call(postgres, "select * from nowhere"))
+    assert "22012" in fault(server.url, call(postgres, "select 1 / 0 as a") + " : (a: int)")
+    wrong = f"Host=127.0.0.1;Port={postgres};Database=postgres;User ID=tw;Password={SECRET.replace(';', '')}x;SslMode=Disable"
+    assert "28P01" in fault(server.url, call(postgres, "select 1", connection=wrong))
+    # The server has no certificate, and encryption is not given up for that.
+    plain = f"Host=127.0.0.1;Port={postgres};Database=postgres;User ID=tw;Password='{SECRET}'"
+    assert "TLS" in fault(server.url, call(postgres, "select 1", connection=plain))
+    assert "inet" in fault(server.url, call(postgres, "select inet '10.0.0.1' as a"))
+
+
+def test_what_the_settings_or_the_policy_do_not_allow_is_not_asked(server, postgres):
+    other = f"Host=127.0.0.1;Port={postgres + 1};User ID=tw;Password='{SECRET}';SslMode=Disable"
+    assert "denied by policy" in fault(server.url, call(postgres, "select 1", connection=other))
+    assert "callouts" in fault(server.url, call(postgres, "select 1"), options={"request_callout_disabled": True})
+    policy = '[{"CalloutType": "postgresql", "CalloutUriRegex": "127\\\\\\\\.0", "CanCall": %s}]'
+    changed = ask(server.url, f".alter cluster policy callout '{policy % 'false'}'", "/v1/rest/mgmt")
+    assert changed.status_code == 200, changed.text
+    try:
+        assert "denied by policy" in fault(server.url, call(postgres, "select 1"))
+    finally:
+        ask(server.url, ".delete cluster policy callout", "/v1/rest/mgmt")
+
+
+def test_a_query_that_ends_early_ends_over_there_too(server, postgres):
+    sleeping = call(postgres, "select pg_sleep(30) is null as a") + " : (a: bool)"
+    began = time.monotonic()
+    answer = ask(server.url, sleeping, options={"servertimeout": "00:00:02"})
+    assert answer.status_code != 200 and time.monotonic() - began < 10, answer.text
+    running = call(postgres, "select count(*) as n from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'")
+    for _ in range(50):
+        if rows(server.url, running)[1] == [[0]]:
+            return
+        time.sleep(0.2)
+    raise AssertionError("the query goes on")
+
+
+@pytest.fixture(scope="module")
+def mysql(request, tmp_path_factory):
+    place = os.environ.get("TEST_MYSQL")
+    if not place:
+        pytest.skip("TEST_MYSQL names no server")
+    host, port, user, password, database = place.split(":")
+    data = tmp_path_factory.mktemp("mysql") / "data"
+    server = Server(request.config.getoption("--server"), data, "--external-urls", f"mysql://{host}:{port}")
+    connection = f"Server={host}; Port = {port};Database={database};UID={user};Pwd='{password}';SslMode=None"
+
+    def call(query, more=""):
+        return f'evaluate mysql_request(h"{connection}", ```{query}```{more})'
+
+    yield server, call
+    server.stop()
+
+
+def test_values_of_mysql_come_with_their_types(mysql):
+    server, call = mysql
+    query = """select cast(1 as signed) as i, cast(18446744073709551615 as unsigned) as u, 1.5e0 as f, cast(12.50 as decimal(10,2)) as d,
+        'text é' as t, date '2020-01-02' as da, timestamp '2020-01-02 03:04:05.123456' as ts, time '-25:02:03' as ti,
+        x'01FF' as b, null as nothing"""
+    columns, [row] = rows(server.url, call(query))
+    assert [ty for _, ty in columns][:8] == ["long", "decimal", "real", "decimal", "string", "datetime", "datetime", "timespan"]
+    assert row[0] == 1 and row[1] == "18446744073709551615" and row[2] == 1.5 and float(row[3]) == 12.5
+    assert row[4:9] == ["text é", "2020-01-02T00:00:00Z", "2020-01-02T03:04:05.123456Z", "-1.01:02:03", "0x01FF"]
+
+
+def test_parameters_and_schemas_of_mysql(mysql):
+    server, call = mysql
+    more = """, dynamic({"p": 7, "t": "it's", "when": datetime(2020-01-01 16:47:26.7423305)})"""
+    columns, [row] = rows(server.url, call("select @p + 1 as n, @t as t, @when as dt, '@p' as q", more) + " : (n: long, t: string, dt: datetime, q: string)")
+    assert row == [8, "it's", "2020-01-01T16:47:26.74233Z", "@p"]
+    assert "1146" in fault(server.url, call("select * from nowhere"))
+    assert "n:" in fault(server.url, call("select 1 as n") + " : (m: long)")
+    assert rows(server.url, call("select seq as id from seq_1_to_20000") + " : (id: long) | summarize sum(id)")[1] == [[200010000]]
