@@ -7,11 +7,21 @@ use tidewater_functions::signature::Occurs;
 use tidewater_functions::{Accepts, Imp, Param, Returns, Signature, find_aggregate, find_scalar};
 use tidewater_kql::diagnostic::nearest;
 
+use crate::library;
+
 /// Where the pages of the language are.
 const PAGES: &str = "https://learn.microsoft.com/kusto/query/";
 
 /// Ways to call, meaning, examples and page of a function or aggregate; an unknown name is answered by the nearest one.
 pub fn explain_function(name: &str) -> Result<String, String> {
+    if let Some(function) = library::functions().find(|function| function.name == name) {
+        return Ok(format!(
+            "{name}{}\n  {} (function of the database '{}', which the setting 'library' switches on)\n",
+            function.parameters,
+            function.docstring,
+            library::LIBRARY_DATABASE
+        ));
+    }
     let (scalar, aggregate) = (find_scalar(name), find_aggregate(name));
     if scalar.is_none() && aggregate.is_none() {
         // Names are written in lower case; a page's "strlen()" is meant as a name.
@@ -19,7 +29,8 @@ pub fn explain_function(name: &str) -> Result<String, String> {
         if asked != name && (find_scalar(&asked).is_some() || find_aggregate(&asked).is_some()) {
             return Err(format!("no function is named '{name}'; did you mean '{asked}'?"));
         }
-        return Err(match nearest(&asked, scalar_names().chain(aggregate_names())) {
+        let names = scalar_names().chain(aggregate_names()).chain(library::functions().map(|function| function.name));
+        return Err(match nearest(&asked, names) {
             Some(near) => format!("no function is named '{name}'; did you mean '{near}'?"),
             None => format!("no function is named '{name}'; docs/reference/functions.md lists them"),
         });
@@ -122,6 +133,8 @@ mod tests {
         assert!(explain_function("row_number").unwrap().contains("(window function)"));
         assert!(explain_function("hash_xxhash64").unwrap().contains("the same as hash"));
         assert!(explain_function("dcount").unwrap().contains("(aggregate)"));
+        assert!(explain_function("comb_fl").unwrap().starts_with("comb_fl(n: real, k: real)\n"));
+        assert!(explain_function("comb_f").unwrap_err().contains("'comb_fl'"));
         assert!(explain_function("round").unwrap().contains("[, "));
     }
 

@@ -4,8 +4,6 @@
 //! and any character that is neither an element nor a listed delimiter is refused. Source:
 //! format-datetime-function and format-timespan-function pages, kql-behaviour section 8.
 
-use std::fmt::Write;
-
 use datafusion_common::{Result, exec_err};
 use tidewater_kql::value::datetime;
 use tidewater_kql::value::timespan::{TICKS_PER_DAY, TICKS_PER_SECOND};
@@ -105,8 +103,12 @@ fn timespan_format(text: &str) -> Result<Format> {
 
 /// Appends `value` with at least `width` digits.
 fn push_number(out: &mut String, value: i64, width: usize) {
-    // Writing to a string cannot fail.
-    let _ = write!(out, "{value:0width$}");
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(value);
+    for _ in digits.len()..width {
+        out.push('0');
+    }
+    out.push_str(digits);
 }
 
 /// Appends the first `length` digits of a second's fraction; for `F` nothing when they are all zero.
