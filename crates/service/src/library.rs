@@ -39,6 +39,7 @@ macro_rules! texts {
 }
 
 const TEXTS: &[(&str, &str)] = texts![
+    "bartlett_test_fl",
     "binomial_test_fl",
     "comb_fl",
     "entropy_fl",
@@ -46,6 +47,8 @@ const TEXTS: &[(&str, &str)] = texts![
     "geoip_fl",
     "graph_blast_radius_fl",
     "graph_exposure_perimeter_fl",
+    "ks_test_fl",
+    "levene_test_fl",
     "mann_whitney_u_test_fl",
     "normality_test_fl",
     "pair_probabilities_fl",
@@ -68,20 +71,19 @@ const TEXTS: &[(&str, &str)] = texts![
     "time_weighted_val_fl",
     "time_window_rolling_avg_fl",
     "tokenize_fl",
+    "two_sample_t_test_fl",
+    "wilcoxon_test_fl",
 ];
 
 /// Functions of the documentation's library that are not here, and why.
 pub const ABSENT: &[(&[&str], &str)] = &[
     (
         &[
-            "bartlett_test_fl",
             "dbscan_dynamic_fl",
             "dbscan_fl",
             "get_packages_version_fl",
             "kmeans_dynamic_fl",
             "kmeans_fl",
-            "ks_test_fl",
-            "levene_test_fl",
             "log_reduce_fl",
             "log_reduce_full_fl",
             "log_reduce_predict_fl",
@@ -98,8 +100,6 @@ pub const ABSENT: &[(&[&str], &str)] = &[
             "series_mv_oc_anomalies_fl",
             "series_rolling_fl",
             "slm_embeddings_fl",
-            "two_sample_t_test_fl",
-            "wilcoxon_test_fl",
         ],
         "needs the plugin `python`",
     ),
