@@ -19,6 +19,7 @@ struct Inner {
     service: Service,
     config: Config,
     address: std::net::SocketAddr,
+    postgres: Option<std::net::SocketAddr>,
     public_url: String,
     auth: Arc<Auth>,
     tls: Option<Tls>,
@@ -29,7 +30,12 @@ impl App {
     /// An app that listens on `address`.
     ///
     /// Errors: settings of sign-in, TLS and the page that cannot work.
-    pub fn new(service: Service, config: Config, address: std::net::SocketAddr) -> Result<App, String> {
+    pub fn new(
+        service: Service,
+        config: Config,
+        address: std::net::SocketAddr,
+        postgres: Option<std::net::SocketAddr>,
+    ) -> Result<App, String> {
         let tls = Tls::new(&config)?;
         let public_url = match &config.public_url {
             Some(url) => url.trim_end_matches('/').to_string(),
@@ -41,7 +47,7 @@ impl App {
         service.know_principals(Arc::new(move |identity| known.present(identity)));
         let prefix = reqwest::Url::parse(&public_url).map(|url| url.path().trim_end_matches('/').to_string());
         let ui = Ui::new(&config, &prefix.unwrap_or_default())?;
-        Ok(App { inner: Arc::new(Inner { service, config, address, public_url, auth, tls, ui }) })
+        Ok(App { inner: Arc::new(Inner { service, config, address, postgres, public_url, auth, tls, ui }) })
     }
 
     /// Who may call.
@@ -85,6 +91,11 @@ impl App {
     /// What is listened on.
     pub fn address(&self) -> std::net::SocketAddr {
         self.inner.address
+    }
+
+    /// Where the PostgreSQL protocol is served.
+    pub fn postgres_address(&self) -> Option<std::net::SocketAddr> {
+        self.inner.postgres
     }
 
     /// The address that people and clients use, without a slash at its end.

@@ -54,6 +54,8 @@ pub struct Config {
     pub query_threads: usize,
     /// Requests that run at once; 0 is ten per core. More wait, then get 429.
     pub max_concurrent_requests: usize,
+    /// Address and port of the PostgreSQL protocol; empty when it is not served.
+    pub postgres_listen: String,
     /// Seconds for which the rows of SQL jobs are kept.
     pub job_result_seconds: u64,
     /// Bytes that the rows of one SQL job may take; 0 is no limit.
@@ -185,6 +187,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("query_memory_bytes", "0", "memory that all queries share; 0 is half of the machine's"),
     setting("query_threads", "0", "threads that run queries; 0 is one per core"),
     setting("max_concurrent_requests", "0", "requests that run at once; 0 is ten per core; more wait, then get 429"),
+    setting("postgres_listen", "", "address and port for the PostgreSQL protocol; empty: it is not served"),
     setting("job_result_seconds", "86400", "seconds for which the rows of SQL jobs are kept"),
     setting("job_result_bytes", "10737418240", "bytes that the rows of one SQL job may take; 0 is no limit"),
     setting("job_results_bytes", "107374182400", "bytes that the rows of all SQL jobs may take; 0 is no limit"),
@@ -375,6 +378,7 @@ impl Config {
             query_memory_bytes: reader.number("query_memory_bytes")?,
             query_threads: reader.number("query_threads")?,
             max_concurrent_requests: reader.number("max_concurrent_requests")?,
+            postgres_listen: reader.text("postgres_listen"),
             job_result_seconds: reader.number("job_result_seconds")?,
             job_result_bytes: reader.number("job_result_bytes")?,
             job_results_bytes: reader.number("job_results_bytes")?,

@@ -74,6 +74,8 @@ pub struct Context {
     pub usage: Usage,
     /// The workload group whose limits hold, once it is known; none for work whose limits are lifted.
     pub(crate) group: Option<Arc<WorkloadGroup>>,
+    /// The organisation and sandbox that the request named; none through Kusto's API.
+    pub tenant: Option<crate::jobs::Tenant>,
 }
 
 impl Context {
@@ -98,6 +100,7 @@ impl Context {
             readonly: false,
             usage: Usage::default(),
             group: None,
+            tenant: None,
         }
     }
 

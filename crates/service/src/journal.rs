@@ -111,6 +111,9 @@ pub struct Entry {
     /// What an ingestion was about.
     #[serde(default)]
     pub data: Option<DataOperation>,
+    /// It carries a job out, which has a record of its own.
+    #[serde(default)]
+    pub is_job: bool,
 }
 
 /// What an ingestion was about.

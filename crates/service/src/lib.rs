@@ -30,6 +30,7 @@ mod rights;
 mod samples;
 mod service;
 mod stored;
+mod system;
 mod table;
 mod tsql;
 mod updates;

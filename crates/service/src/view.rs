@@ -1,5 +1,6 @@
 //! What a query may see: a catalog snapshot in the shape the planner asks for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -21,6 +22,7 @@ use crate::policies::{self, CalloutPolicy, RowLevelSecurityPolicy};
 use crate::rights::Access;
 use crate::service::Service;
 use crate::stored::{self, StoredExternal, StoredGraph, StoredGroup, StoredQueryResult, StoredView};
+use crate::system::{self, Register};
 use crate::views;
 
 /// One snapshot, for the whole of one query: as much of it as the caller may read.
@@ -41,6 +43,10 @@ pub struct View {
     /// What exists and was asked for, but may not be read: `read table 'T' of database 'D'`.
     denied: Arc<Mutex<Option<String>>>,
     current: String,
+    /// What the database `system` is read from.
+    register: Register,
+    /// The tables that were asked for and may be read.
+    asked: Arc<Mutex<BTreeSet<(String, String)>>>,
     /// Tables that hide all others of their names: the rows of a piped command, those of an ingestion.
     extra: Vec<Extra>,
 }
@@ -61,7 +67,10 @@ impl View {
         database: &str,
     ) -> crate::error::Result<View> {
         let access = Access::of(&service.inner().options.rights, context, Arc::clone(&snapshot));
-        View::with_access(service, access, snapshot, database)
+        let mut view = View::with_access(service, access, snapshot, database)?;
+        view.register.tenant = context.tenant.clone();
+        view.register.user = context.tenant.as_ref().map(|_| context.user.clone());
+        Ok(view)
     }
 
     /// A view of everything, for the server's own work.
@@ -111,6 +120,14 @@ impl View {
             external: Arc::clone(&service.inner().external),
             clusters: service.inner().options.cluster_names.clone(),
             now: now_ticks(),
+            register: Register {
+                store: service.store().clone(),
+                journal: service.inner().journal.clone(),
+                access: access.clone(),
+                tenant: None,
+                user: None,
+            },
+            asked: Arc::default(),
             snapshot,
             access,
             is_server: false,
@@ -135,6 +152,16 @@ impl View {
     /// The refusal of what was asked for and may not be read, if there was such a thing.
     pub fn denial(&self) -> Option<Error> {
         self.denied.lock().as_ref().map(|action| self.access.refused(action))
+    }
+
+    /// The tables that were asked for by name and may be read, as (database, table).
+    pub fn asked(&self) -> Vec<(String, String)> {
+        self.asked.lock().iter().cloned().collect()
+    }
+
+    /// Whether a name means the database `system`, which one that was made hides.
+    fn is_system(&self, name: &str) -> bool {
+        system::is_database(name) && self.snapshot.database(name).is_none()
     }
 
     fn deny(&self, action: String) {
@@ -179,6 +206,9 @@ impl CatalogView for View {
     }
 
     fn database(&self, name: &str) -> Option<String> {
+        if self.is_system(name) {
+            return Some(system::DATABASE.to_string());
+        }
         self.open(name).map(|database| database.name().to_string())
     }
 
@@ -186,8 +216,12 @@ impl CatalogView for View {
         if let Some(extra) = self.extra(database, name) {
             return Some(Arc::clone(&extra.table));
         }
+        if self.is_system(database) {
+            return system::table(self.register.clone(), name);
+        }
         let database = self.open(database)?;
         let table = self.readable_table(database, name)?;
+        self.asked.lock().insert((database.name().to_string(), table.name().to_string()));
         let provider = self.store.provider(table);
         Some(Arc::new(TableHandle {
             database: database.name().to_string(),
@@ -200,6 +234,9 @@ impl CatalogView for View {
     }
 
     fn table_names(&self, database: &str) -> Vec<String> {
+        if self.is_system(database) {
+            return vec![system::TABLE.to_string()];
+        }
         let Some(database) = self.open(database) else { return Vec::new() };
         let readable = database.tables().filter(|table| self.access.may_read(database, table));
         readable.map(|table| table.name().to_string()).collect()

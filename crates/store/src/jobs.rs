@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE UNIQUE INDEX IF NOT EXISTS jobs_by_created ON jobs (kind, scope, created);
 CREATE INDEX IF NOT EXISTS jobs_by_updated ON jobs (kind, scope, updated);
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (kind, state);
+CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (kind, created, scope);
 ";
 
 const COLUMNS: &str = "kind, scope, id, created, updated, state, value";
@@ -83,6 +84,8 @@ pub struct JobPage {
 #[derive(Clone)]
 pub struct JobStore {
     inner: Arc<Mutex<Inner>>,
+    /// For lists, which may be long: they see what is committed and keep nobody from submitting.
+    reader: Arc<Mutex<Connection>>,
 }
 
 struct Inner {
@@ -102,7 +105,8 @@ impl JobStore {
     pub(crate) fn open(path: &Path, clock: Clock) -> Result<Self> {
         let connection = sqlite::connect(path)?;
         connection.execute_batch(SCHEMA)?;
-        Ok(Self { inner: Arc::new(Mutex::new(Inner { connection, clock, last: HashMap::new() })) })
+        let reader = Arc::new(Mutex::new(sqlite::connect(path)?));
+        Ok(Self { inner: Arc::new(Mutex::new(Inner { connection, clock, last: HashMap::new() })), reader })
     }
 
     /// Stores a new record; `make` gets its creation time and gives state and value.
@@ -230,14 +234,14 @@ impl JobStore {
         mut keep: impl FnMut(&JobRecord) -> bool + Send + 'static,
     ) -> Result<Vec<JobRecord>> {
         let (kind, scope) = (kind.to_string(), scope.to_string());
-        self.run(move |inner| {
+        self.read(move |connection| {
             let column = page.order.column();
             let direction = if page.descending { "DESC" } else { "ASC" };
             let sql = format!(
                 "SELECT {COLUMNS} FROM jobs WHERE kind = ?1 AND scope = ?2 AND {column} BETWEEN ?3 AND ?4
                  ORDER BY {column} {direction}"
             );
-            let mut statement = inner.connection.prepare_cached(&sql)?;
+            let mut statement = connection.prepare_cached(&sql)?;
             let (from, to) = (page.from.unwrap_or(i64::MIN), page.to.unwrap_or(i64::MAX));
             let mut rows = statement.query(params![kind, scope, from, to])?;
             let mut found = Vec::new();
@@ -263,13 +267,13 @@ impl JobStore {
         values: Vec<i64>,
     ) -> Result<Vec<bool>> {
         let (kind, scope) = (kind.to_string(), scope.to_string());
-        self.run(move |inner| {
+        self.read(move |connection| {
             let column = order.column();
             let sql = format!(
                 "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE kind = ?1 AND scope = ?2 AND {column} BETWEEN ?3 AND ?4
                  LIMIT 2)"
             );
-            let mut statement = inner.connection.prepare_cached(&sql)?;
+            let mut statement = connection.prepare_cached(&sql)?;
             let shares = values.into_iter().map(|value| {
                 let first = value.div_euclid(1000) * 1000;
                 let count: i64 = statement.query_row(params![kind, scope, first, first + 999], |row| row.get(0))?;
@@ -320,6 +324,30 @@ impl JobStore {
             Ok(found)
         })
         .await
+    }
+
+    /// Records of a kind and of every scope, newest first, from one made at `before` or earlier; at most `limit`.
+    pub async fn newest(&self, kind: &str, before: i64, limit: usize) -> Result<Vec<JobRecord>> {
+        let kind = kind.to_string();
+        self.read(move |connection| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM jobs INDEXED BY jobs_by_time WHERE kind = ?1 AND created <= ?2
+                 ORDER BY created DESC, scope DESC LIMIT ?3"
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(params![kind, before, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                found.push(read(row)?);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        let reader = Arc::clone(&self.reader);
+        blocking(move || work(&reader.lock())).await
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Inner) -> Result<T> + Send + 'static) -> Result<T> {

@@ -6,14 +6,19 @@
 //! Source: query-service-api sections 5, 7, 19, 21.
 
 mod names;
+mod session;
 mod tables;
+mod values;
+mod views;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::error::ArrowError;
-use datafusion::common::SchemaError;
+use datafusion::catalog::SchemaProvider;
+use datafusion::common::{ParamValues, SchemaError};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
@@ -23,6 +28,11 @@ use datafusion::sql::sqlparser::ast::{self, ObjectName, Statement as Ast, TableO
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use tidewater_kql::{Column, KqlType, TableSchema};
+
+pub use session::{SessionStatement, literal_values};
+pub use tables::{CATALOG, SqlCatalogs, sql_columns, sql_type};
+pub use values::typed_values;
+pub use views::{NoViews, SqlView, SqlViews, qualified};
 
 use crate::PlanContext;
 use crate::catalog::{CatalogView, TableHandle};
@@ -128,6 +138,30 @@ pub enum Statement {
         /// `IF EXISTS`.
         if_exists: bool,
     },
+    /// `CREATE VIEW name AS query`.
+    CreateView {
+        /// The view.
+        view: TableName,
+        /// Names of its columns, or none for the query's.
+        columns: Vec<String>,
+        /// Its query.
+        query: Box<ast::Query>,
+        /// `OR REPLACE`.
+        or_replace: bool,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+        /// `TEMPORARY`: of the session.
+        temporary: bool,
+    },
+    /// `DROP VIEW [IF EXISTS] name`.
+    DropView {
+        /// The view.
+        view: TableName,
+        /// `IF EXISTS`.
+        if_exists: bool,
+    },
+    /// Something about the session.
+    Session(SessionStatement),
 }
 
 impl Statement {
@@ -151,9 +185,20 @@ pub struct SqlScope {
     pub search: Vec<String>,
     /// The request, for queries of policies.
     pub context: Arc<PlanContext>,
+    /// The views.
+    pub views: Arc<dyn SqlViews>,
+    /// Schemas beside the databases, such as `pg_catalog`.
+    pub schemas: HashMap<String, Arc<dyn SchemaProvider>>,
+    /// Values of `$1`, `$2`, ...
+    pub values: Option<ParamValues>,
 }
 
 impl SqlScope {
+    /// A scope of tables alone.
+    pub fn new(view: Arc<dyn CatalogView>, search: Vec<String>, context: Arc<PlanContext>) -> SqlScope {
+        SqlScope { view, search, context, views: Arc::new(NoViews), schemas: HashMap::new(), values: None }
+    }
+
     /// The table of a name: exactly so spelled, else the one that differs in case only.
     pub fn table(&self, name: &TableName) -> Option<Arc<TableHandle>> {
         let databases: Vec<String> = match &name.database {
@@ -188,22 +233,42 @@ pub struct SqlRows {
 ///
 /// *Errors*: `42601` for syntax, `0A000` naming a statement or clause that is not served.
 pub fn parse_statement(text: &str) -> Result<Statement, SqlFault> {
+    let mut statements = parse_statements(text)?;
+    match statements.len() {
+        0 => Err(SqlFault::new(SYNTAX, "found no statement, expected one")),
+        1 => Ok(statements.remove(0)),
+        count => Err(SqlFault::not_served(format!("a text of {count} statements (send one at a time)"))),
+    }
+}
+
+/// Reads statements that `;` separates.
+///
+/// *Errors*: as of [`parse_statement`].
+pub fn parse_statements(text: &str) -> Result<Vec<Statement>, SqlFault> {
     if text.len() > MAX_STATEMENT_BYTES {
         let message = format!("the statement has {} bytes, more than the limit of {MAX_STATEMENT_BYTES}", text.len());
         return Err(SqlFault::new(LIMIT_EXCEEDED, message));
     }
-    let mut statements = Parser::new(&GenericDialect {})
+    let statements = Parser::new(&GenericDialect {})
         .with_recursion_limit(128)
         .try_with_sql(text)
         .and_then(|mut parser| parser.parse_statements())
-        .map_err(|error| syntax(&error))?;
-    let statement = match statements.len() {
-        0 => return Err(SqlFault::new(SYNTAX, "found no statement, expected one")),
-        1 => statements.remove(0),
-        count => return Err(SqlFault::not_served(format!("a text of {count} statements (send one at a time)"))),
-    };
-    names::refuse_snapshot_clause(&statement)?;
+        .map_err(|error| refused_clause(text).unwrap_or_else(|| syntax(&error)))?;
+    statements.into_iter().map(classify).collect()
+}
+
+/// What a statement does that was read elsewhere, by a dialect of its own.
+pub fn statement_of(statement: Ast) -> Result<Statement, SqlFault> {
     classify(statement)
+}
+
+/// A clause of the dialect that the parser does not know, where it is what stopped it.
+fn refused_clause(text: &str) -> Option<SqlFault> {
+    let words: Vec<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).collect();
+    let is = |word: &str, wanted: &[&str]| wanted.iter().any(|wanted| word.eq_ignore_ascii_case(wanted));
+    let found = words.windows(2).any(|pair| is(pair[0], &["snapshot"]) && is(pair[1], &["since", "as", "between"]));
+    found
+        .then(|| SqlFault::not_served("the clause SNAPSHOT (dropped extents are not kept, so the past cannot be read)"))
 }
 
 fn syntax(error: &ParserError) -> SqlFault {
@@ -216,6 +281,11 @@ fn syntax(error: &ParserError) -> SqlFault {
 }
 
 fn classify(statement: Ast) -> Result<Statement, SqlFault> {
+    names::refuse_snapshot_clause(&statement)?;
+    let statement = match session::classify_session(statement)? {
+        Ok(session) => return Ok(Statement::Session(session)),
+        Err(statement) => statement,
+    };
     Ok(match statement {
         Ast::Query(_) | Ast::Explain { .. } => Statement::Rows(Box::new(statement)),
         Ast::ShowTables { .. } => Statement::ShowTables,
@@ -250,6 +320,30 @@ fn classify(statement: Ast) -> Result<Statement, SqlFault> {
                 _ => return Err(SqlFault::not_served("DROP TABLE of several tables")),
             }
         }
+        Ast::CreateView(create) => {
+            if create.materialized || create.or_alter || create.to.is_some() || create.params.is_some() {
+                return Err(SqlFault::not_served("CREATE VIEW with MATERIALIZED, OR ALTER or other options"));
+            }
+            let mut view = table_name(&create.name)?;
+            if create.temporary && view.database.is_some() {
+                return Err(SqlFault::new("42P16", "a temporary view belongs to no database"));
+            }
+            view.table = view.table.trim().to_string();
+            Statement::CreateView {
+                view,
+                columns: create.columns.into_iter().map(|column| column.name.value).collect(),
+                query: create.query,
+                or_replace: create.or_replace,
+                if_not_exists: create.if_not_exists,
+                temporary: create.temporary,
+            }
+        }
+        Ast::Drop { object_type: ast::ObjectType::View, if_exists, names, cascade: false, .. } => {
+            match names.as_slice() {
+                [name] => Statement::DropView { view: table_name(name)?, if_exists },
+                _ => return Err(SqlFault::not_served("DROP VIEW of several views")),
+            }
+        }
         other => {
             let text = other.to_string();
             let words: Vec<&str> = text.split_whitespace().take(2).collect();
@@ -258,7 +352,7 @@ fn classify(statement: Ast) -> Result<Statement, SqlFault> {
     })
 }
 
-fn table_name(name: &ObjectName) -> Result<TableName, SqlFault> {
+pub(crate) fn table_name(name: &ObjectName) -> Result<TableName, SqlFault> {
     let mut parts = Vec::new();
     for part in &name.0 {
         match part.as_ident() {
@@ -278,6 +372,7 @@ fn table_name(name: &ObjectName) -> Result<TableName, SqlFault> {
 /// *Errors*: `42P01`, `42703`, `42804`, `0A000` and what else the engine refuses.
 pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionContext) -> Result<SqlRows, SqlFault> {
     let mut statement = statement.clone();
+    views::expand(&mut statement, scope)?;
     let base = session.state();
     let engine_statement = EngineStatement::Statement(Box::new(statement.clone()));
     let references = base.resolve_table_references(&engine_statement).map_err(|error| fault_of(&error))?;
@@ -290,6 +385,10 @@ pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionConte
         match scope.table(&name) {
             Some(handle) => handles.push(handle),
             // A call such as generate_series(1, 10) stands where a table does.
+            None if name
+                .database
+                .as_ref()
+                .is_some_and(|schema| scope.schemas.contains_key(schema) || schema == "information_schema") => {}
             None if name.database.is_none() && base.table_functions().contains_key(&name.table.to_lowercase()) => {}
             None => return Err(SqlFault::new(UNKNOWN_TABLE, format!("the table '{reference}' does not exist"))),
         }
@@ -303,7 +402,10 @@ pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionConte
         .with_catalog_list(Arc::new(tables::SqlCatalogs::new(scope.clone(), session.clone())))
         .build();
     let engine_statement = EngineStatement::Statement(Box::new(statement));
-    let plan = state.statement_to_plan(engine_statement).await.map_err(|error| fault_of(&error))?;
+    let mut plan = state.statement_to_plan(engine_statement).await.map_err(|error| fault_of(&error))?;
+    if let Some(values) = &scope.values {
+        plan = plan.with_param_values(values.clone()).map_err(|error| fault_of(&error))?;
+    }
     let schema = kql_schema(plan.schema().as_arrow())?;
     let mut reads: Vec<(String, String)> = Vec::new();
     for handle in handles {
@@ -399,9 +501,8 @@ mod tests {
         assert_eq!(code("SELEC 1"), SYNTAX);
         assert_eq!(code(""), SYNTAX);
         assert_eq!(code("SELECT 1; SELECT 2"), NOT_SUPPORTED);
-        assert_eq!(code("BEGIN"), NOT_SUPPORTED);
         assert_eq!(code("CREATE TABLE t (a int)"), NOT_SUPPORTED);
-        assert_eq!(code("SELECT * FROM t SNAPSHOT AS OF 5"), SYNTAX);
+        assert_eq!(code("SELECT * FROM t SNAPSHOT AS OF 5"), NOT_SUPPORTED);
         assert_eq!(code("SELECT * FROM t SNAPSHOT"), NOT_SUPPORTED);
         assert_eq!(code("UPDATE t SET a = 1"), NOT_SUPPORTED);
     }

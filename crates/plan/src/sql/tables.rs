@@ -27,8 +27,8 @@ use datafusion::logical_expr::{
     Volatility, cast, ident,
 };
 use tidewater_functions::convert;
-use tidewater_kql::KqlType;
 use tidewater_kql::value::datetime::UNIX_EPOCH_TICKS;
+use tidewater_kql::{KqlType, TableSchema};
 
 use super::{SqlScope, TableName};
 use crate::catalog::TableHandle;
@@ -37,17 +37,32 @@ use crate::{PlanError, plan_query};
 /// Applies policies that are not enabled.
 const FORCE: &str = "query_force_row_level_security";
 /// The one catalog.
-pub(super) const CATALOG: &str = "tidewater";
+pub const CATALOG: &str = "tidewater";
 /// The schema of unqualified names: searches the scope's databases. Not a legal database name.
 pub(super) const SEARCH: &str = "<search>";
 
 /// The table as SQL sees it: its rows, or those that its policy shows.
 fn sql_table(handle: &TableHandle, shown: Option<LogicalPlan>) -> Result<Arc<dyn TableProvider>> {
-    let scan = match shown {
-        Some(plan) => LogicalPlanBuilder::from(plan),
-        None => LogicalPlanBuilder::scan("t", provider_as_source(Arc::clone(&handle.provider)), None)?,
+    let plan = match shown {
+        Some(plan) => plan,
+        None => LogicalPlanBuilder::scan("t", provider_as_source(Arc::clone(&handle.provider)), None)?.build()?,
     };
-    let columns = handle.schema.columns.iter().map(|column| {
+    Ok(Arc::new(ViewTable::new(sql_columns(plan, &handle.schema)?, None)))
+}
+
+/// The type that a column of a KQL type has in SQL.
+pub fn sql_type(ty: KqlType) -> DataType {
+    match ty {
+        KqlType::DateTime => DataType::Timestamp(TimeUnit::Microsecond, None),
+        KqlType::Guid => DataType::Utf8View,
+        KqlType::Decimal => DataType::Decimal128(38, 18),
+        ty => ty.arrow(),
+    }
+}
+
+/// A plan in the engine's forms of KQL's types with its columns as SQL sees them.
+pub fn sql_columns(plan: LogicalPlan, schema: &TableSchema) -> Result<LogicalPlan> {
+    let columns = schema.columns.iter().map(|column| {
         let value = ident(&column.name);
         let value = match column.ty {
             KqlType::DateTime => ScalarUDF::from(TicksToTimestamp::new()).call(vec![value]),
@@ -59,18 +74,19 @@ fn sql_table(handle: &TableHandle, shown: Option<LogicalPlan>) -> Result<Arc<dyn
         };
         Ok(value.alias(&column.name))
     });
-    let plan = scan.project(columns.collect::<Result<Vec<Expr>>>()?)?.build()?;
-    Ok(Arc::new(ViewTable::new(plan, None)))
+    LogicalPlanBuilder::from(plan).project(columns.collect::<Result<Vec<Expr>>>()?)?.build()
 }
 
+/// The catalog of a scope.
 #[derive(Clone)]
-pub(super) struct SqlCatalogs {
+pub struct SqlCatalogs {
     scope: SqlScope,
     session: SessionContext,
 }
 
 impl SqlCatalogs {
-    pub(super) fn new(scope: SqlScope, session: SessionContext) -> Self {
+    /// Over what a statement sees; `session` plans the queries of policies.
+    pub fn new(scope: SqlScope, session: SessionContext) -> Self {
         Self { scope, session }
     }
 }
@@ -97,10 +113,15 @@ impl CatalogProviderList for SqlCatalogs {
 
 impl CatalogProvider for SqlCatalogs {
     fn schema_names(&self) -> Vec<String> {
-        self.scope.view.database_names()
+        let mut names = self.scope.view.database_names();
+        names.extend(self.scope.schemas.keys().cloned());
+        names
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if let Some(schema) = self.scope.schemas.get(name) {
+            return Some(Arc::clone(schema));
+        }
         let database = match name {
             SEARCH => None,
             name => Some(self.scope.view.database(name)?),

@@ -49,15 +49,6 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
         }
         text => text.to_string(),
     };
-    let pairs = |pairs: &[String], flag: &str| -> Result<Map<String, Value>, String> {
-        pairs
-            .iter()
-            .map(|pair| match pair.split_once('=') {
-                Some((name, value)) => Ok((name.trim().to_string(), Value::from(value))),
-                None => Err(format!("--{flag} {pair}: expected name=value")),
-            })
-            .collect()
-    };
     let parameters = pairs(&arguments.param, "param")?;
     let options = pairs(&arguments.option, "option")?;
     let path = if tidewater_service::is_command(&text) { "/v1/rest/mgmt" } else { "/v1/rest/query" };
@@ -77,10 +68,7 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
     for (at, table) in results(&tables).iter().enumerate() {
         failure = failure.or(print(table, at, arguments.format, &mut out));
     }
-    match out.flush() {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.to_string()),
-        _ => {}
-    }
+    wrote(out.flush())?;
     match failure {
         Some(failure) => Err(format!("the result is partial: {failure}")),
         None => Ok(()),
@@ -136,7 +124,8 @@ fn print(table: &Value, at: usize, format: Format, out: &mut impl Write) -> Opti
     failure
 }
 
-fn items(value: &Value) -> impl Iterator<Item = &Value> {
+/// The elements of an array; none of anything else.
+pub fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
@@ -180,7 +169,25 @@ fn print_json(names: &[&str], rows: &[&Vec<Value>], out: &mut impl Write) -> std
     writeln!(out, "{}]", if rows.is_empty() { "" } else { "\n" })
 }
 
-fn shown(value: &Value) -> String {
+/// A reader that has seen enough is no fault.
+pub fn wrote(outcome: std::io::Result<()>) -> Result<(), String> {
+    match outcome {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// What `--FLAG NAME=VALUE` gave, as texts.
+pub fn pairs(pairs: &[String], flag: &str) -> Result<Map<String, Value>, String> {
+    let pairs = pairs.iter().map(|pair| match pair.split_once('=') {
+        Some((name, value)) => Ok((name.trim().to_string(), Value::from(value))),
+        None => Err(format!("--{flag} {pair}: expected name=value")),
+    });
+    pairs.collect()
+}
+
+/// A value as a cell of a table.
+pub fn shown(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

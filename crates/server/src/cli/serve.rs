@@ -4,10 +4,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use tidewater_service::{Rights, Service, ServiceOptions};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::{Config, SignIn, Sources, is_loopback};
-use crate::{http, logs, metrics};
+use crate::{http, logs, metrics, postgres};
 
 /// A bound server that does not serve yet.
 pub struct Server {
@@ -17,24 +18,17 @@ pub struct Server {
     pub listener: TcpListener,
     /// Where it listens.
     pub address: SocketAddr,
+    /// The listener of the PostgreSQL protocol.
+    pub postgres: Option<TcpListener>,
 }
 
 /// Opens the store and binds the listener. `queries` is where queries run.
 pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Server, String> {
-    let address = config
-        .listen
-        .to_socket_addrs()
-        .map_err(|error| format!("setting 'listen': '{}' is no address: {error}", config.listen))?
-        .next()
-        .ok_or_else(|| format!("setting 'listen': '{}' has no address", config.listen))?;
-    if !is_loopback(&address) && config.sign_in != SignIn::Required && !config.insecure {
-        return Err(format!(
-            "refusing to listen on {address}: other machines could connect, and nobody has to sign in; listen on \
-             127.0.0.1, set sign_in=required, or give --insecure to let anybody in"
-        ));
-    }
-    let listener = http::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let (listener, address) = bound(&config, "listen", &config.listen)?;
+    let postgres = match config.postgres_listen.as_str() {
+        "" => None,
+        text => Some(bound(&config, "postgres_listen", text)?),
+    };
     metrics::install();
     let options = ServiceOptions {
         memory_bytes: config.query_memory_bytes,
@@ -66,10 +60,29 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
             tracing::info!(tables = loaded.join(", "), "loaded the sample tables");
         }
     }
-    let app = App::new(service.clone(), config.clone(), address)?;
+    let postgres_address = postgres.as_ref().map(|(_, address)| *address);
+    let app = App::new(service.clone(), config.clone(), address, postgres_address)?;
     check_administrators(&service, &app, &config)?;
     service.start_scheduler();
-    Ok(Server { app, listener, address })
+    Ok(Server { app, listener, address, postgres: postgres.map(|(listener, _)| listener) })
+}
+
+/// Listens where a setting says.
+fn bound(config: &Config, setting: &str, text: &str) -> Result<(TcpListener, SocketAddr), String> {
+    let address = text
+        .to_socket_addrs()
+        .map_err(|error| format!("setting '{setting}': '{text}' is no address: {error}"))?
+        .next()
+        .ok_or_else(|| format!("setting '{setting}': '{text}' has no address"))?;
+    if !is_loopback(&address) && config.sign_in != SignIn::Required && !config.insecure {
+        return Err(format!(
+            "refusing to listen on {address}: other machines could connect, and nobody has to sign in; listen on \
+             127.0.0.1, set sign_in=required, or give --insecure to let anybody in"
+        ));
+    }
+    let listener = http::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    Ok((listener, address))
 }
 
 /// Rights count as soon as callers sign in.
@@ -106,7 +119,13 @@ fn cluster_names(config: &Config, address: &SocketAddr) -> Vec<String> {
 impl Server {
     /// Serves until `stop` is done.
     pub async fn run(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
-        http::serve(self.listener, self.app, stop).await
+        let ended = CancellationToken::new();
+        if let Some(listener) = self.postgres {
+            tokio::spawn(postgres::serve(listener, self.app.clone(), ended.clone()));
+        }
+        let served = http::serve(self.listener, self.app, stop).await;
+        ended.cancel();
+        served
     }
 }
 
@@ -126,6 +145,9 @@ pub fn run(sources: &Sources) -> Result<(), String> {
         let data_dir = server.app.config().data_dir.display().to_string();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %server.address, data_dir, "listening");
         println!("Tidewater {} listens on {url}", env!("CARGO_PKG_VERSION"));
+        if let Some(address) = server.app.postgres_address() {
+            println!("PostgreSQL's protocol is served on {address}");
+        }
         if let Some(authority) = server.app.tls().and_then(|tls| tls.authority.as_deref()) {
             println!("Its certificate is made for development; clients must trust {}", authority.display());
             if let Ok(pem) = std::fs::read_to_string(authority) {

@@ -5,13 +5,13 @@ use std::io::{IsTerminal, Read, Write};
 use clap::{Subcommand, ValueEnum};
 use futures::StreamExt;
 use reqwest::{Client, Method, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tidewater_kql::value::datetime;
 use tidewater_service::context::now_ticks;
 
 use super::Target;
 use super::client::{address, client, unreachable};
-use super::query::bare_table;
+use super::query::{bare_table, items, pairs, shown, wrote};
 
 const PREFIX: &str = "/data/foundation/query";
 
@@ -276,7 +276,7 @@ impl Api<'_> {
             body["name"] = name.as_str().into();
         }
         if !submit.param.is_empty() {
-            body["queryParameters"] = pairs(&submit.param)?.into();
+            body["queryParameters"] = pairs(&submit.param, "param")?.into();
         }
         if submit.dry_run {
             let answer = self.call(Method::POST, "/queries?dryRun=true", Some(body)).await?;
@@ -324,7 +324,9 @@ impl Api<'_> {
         if is_binary && rows.output.is_none() && std::io::stdout().is_terminal() {
             return Err(format!("{format} is no text for a terminal: give --output FILE"));
         }
-        let response = self.request(Method::GET, &format!("/queries/{id}/results?format={format}&numbers=string"));
+        // The table is made of this program's numbers, which are shorter than what decimals may hold.
+        let numbers = if rows.format == Format::Table { "&numbers=string" } else { "" };
+        let response = self.request(Method::GET, &format!("/queries/{id}/results?format={format}{numbers}"));
         let response = response.send().await.map_err(|error| unreachable(&self.arguments.target.url, &error))?;
         let response = checked(response).await?;
         let mut out: Box<dyn Write> = match &rows.output {
@@ -340,7 +342,7 @@ impl Api<'_> {
             let mut table = bare_table();
             table.set_header(&names);
             for row in items(&answer["rows"]) {
-                table.add_row(names.iter().map(|name| cell(&row[*name])));
+                table.add_row(names.iter().map(|name| shown(&row[*name])));
             }
             return wrote(writeln!(out, "{table}").and_then(|()| out.flush()));
         }
@@ -356,7 +358,7 @@ impl Api<'_> {
         const PATH: &str = "/query-templates";
         match command {
             Template::Create { name, sql, param } => {
-                let body = json!({"name": name, "sql": text(sql)?, "queryParameters": pairs(param)?});
+                let body = json!({"name": name, "sql": text(sql)?, "queryParameters": pairs(param, "param")?});
                 self.made(&self.call(Method::POST, PATH, Some(body)).await?)
             }
             Template::List => {
@@ -427,10 +429,10 @@ impl Api<'_> {
         }
         let mut table = bare_table();
         for name in names {
-            table.add_row([(*name).to_string(), cell(&object[*name])]);
+            table.add_row([(*name).to_string(), shown(&object[*name])]);
         }
         for error in items(&object["errors"]) {
-            table.add_row(["error".to_string(), format!("{}: {}", cell(&error["code"]), cell(&error["message"]))]);
+            table.add_row(["error".to_string(), format!("{}: {}", shown(&error["code"]), shown(&error["message"]))]);
         }
         print(&table.to_string())
     }
@@ -446,10 +448,10 @@ impl Api<'_> {
             table.add_row(names.iter().map(|name| match *name {
                 "sql" => {
                     let query = item.get("request").or_else(|| item.get("query")).unwrap_or(item);
-                    cell(query.get("sql").or_else(|| query.get("templateId")).unwrap_or(&Value::Null))
+                    shown(query.get("sql").or_else(|| query.get("templateId")).unwrap_or(&Value::Null))
                 }
-                "schedule" => cell(&item["schedule"]["schedule"]),
-                name => cell(&item[name]),
+                "schedule" => shown(&item["schedule"]["schedule"]),
+                name => shown(&item[name]),
             }));
         }
         print(&table.to_string())
@@ -482,38 +484,10 @@ fn text(given: &str) -> Result<String, String> {
     Ok(text)
 }
 
-fn pairs(pairs: &[String]) -> Result<Map<String, Value>, String> {
-    let pairs = pairs.iter().map(|pair| match pair.split_once('=') {
-        Some((name, value)) => Ok((name.trim().to_string(), Value::from(value))),
-        None => Err(format!("--param {pair}: expected name=value")),
-    });
-    pairs.collect()
-}
-
-fn items(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 fn escaped(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 fn print(text: &str) -> Result<(), String> {
     wrote(writeln!(std::io::stdout(), "{text}"))
-}
-
-/// A reader that has seen enough is no fault.
-fn wrote(outcome: std::io::Result<()>) -> Result<(), String> {
-    match outcome {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.to_string()),
-        _ => Ok(()),
-    }
 }

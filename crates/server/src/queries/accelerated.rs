@@ -1,17 +1,17 @@
 //! `POST /accelerated-queries`: small answers at once. Source: query-service-api section 17.
 
-use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use tidewater_service::jobs::{Job, State as JobState};
 
+use super::body::Sent;
 use super::headers::Caller;
 use super::problem::Problem;
-use super::rows::{self, Format, Window};
-use super::{Answer, answer, body, results, submit};
+use super::rows::{self, Window};
+use super::{Answer, answer, results, submit};
 use crate::app::App;
-use crate::kusto::request::SignedIn;
 
 /// Rows of an answer; more are left out, as for interactive clients.
 const MAX_ROWS: u64 = 50_000;
@@ -19,14 +19,7 @@ const MAX_ROWS: u64 = 50_000;
 const MAX_BYTES: usize = 64 << 20;
 const MAX_DESCRIPTION_BYTES: usize = 1000;
 
-pub(super) async fn run(
-    State(app): State<App>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-    raw: axum::body::Body,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
-    let body = body::object(&headers, raw, app.config()).await?;
+pub(super) async fn run(State(app): State<App>, caller: Caller, Sent(body): Sent) -> Answer {
     if body.get("dbName").and_then(Value::as_str).is_none() {
         return Err(Problem::bad("dbName: expected sandbox:database"));
     }
@@ -59,12 +52,12 @@ pub(super) async fn run(
         properties.insert(field.name().clone(), rows::xdm_type(field.data_type()));
     }
     let window = Window { offset: 0, limit: Some(MAX_ROWS), numbers_as_text: false };
-    let lines = tokio::task::spawn_blocking(move || {
+    let items = tokio::task::spawn_blocking(move || {
         let mut out = Bounded { bytes: Vec::new() };
-        rows::write(rows, Format::NdJson, window, None, &mut out).map(|()| out.bytes)
+        rows::write_items(rows, window, &mut out).map(|()| out.bytes)
     });
-    let lines = lines.await.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let lines = lines.map_err(|error| match error.kind() {
+    let items = items.await.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let items = items.map_err(|error| match error.kind() {
         std::io::ErrorKind::FileTooLarge => {
             Problem::bad(format!("the rows take more than {MAX_BYTES} bytes; submit the query under /queries"))
         }
@@ -73,16 +66,10 @@ pub(super) async fn run(
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error stopped the request")
         }
     })?;
-    let items: Result<Vec<Box<serde_json::value::RawValue>>, _> =
-        serde_json::Deserializer::from_slice(&lines).into_iter().collect();
-    let items = items.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let meta = json!({"_adhoc": {"type": "object", "meta:xdmType": "object", "properties": properties}});
-    let items: Vec<&str> = items.iter().map(|item| item.get()).collect();
-    let text = format!(
-        "{{\"queryId\":{},\"resultsMeta\":{meta},\"results\":[{}],\"request\":{request}}}",
-        json!(job.id),
-        items.join(",")
-    );
+    let mut text = format!("{{\"queryId\":{},\"resultsMeta\":{meta},\"results\":[", json!(job.id)).into_bytes();
+    text.extend_from_slice(&items);
+    text.extend_from_slice(format!("],\"request\":{request}}}").as_bytes());
     let headers = [
         (axum::http::header::CONTENT_TYPE, axum::http::HeaderValue::from_static("application/json; charset=utf-8")),
         (axum::http::HeaderName::from_static("x-request-id"), caller.request_id.clone()),

@@ -1,11 +1,23 @@
 //! Request bodies: JSON, bounded, whatever the media type's decoration.
 
 use axum::body::Body;
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use super::problem::Problem;
-use crate::config::Config;
+
+/// A body that was sent as JSON.
+pub(super) struct Sent(pub(super) Value);
+
+impl<S: Send + Sync> FromRequest<S> for Sent {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Sent, Problem> {
+        let (parts, body) = request.into_parts();
+        object(&parts.headers, body).await.map(Sent)
+    }
+}
 
 /// Largest body: a statement of 1,000,000 bytes, escaped, and its parameters.
 const MAX_BODY_BYTES: usize = 8 << 20;
@@ -13,7 +25,7 @@ const MAX_BODY_BYTES: usize = 8 << 20;
 /// Reads the body as JSON.
 ///
 /// *Errors*: 415 for another media type, 413 above the limit, 400 with line and column for what is not JSON.
-pub(super) async fn object(headers: &HeaderMap, body: Body, _config: &Config) -> Result<Value, Problem> {
+async fn object(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
     if let Some(given) = headers.get("content-type") {
         // The official example sends `application/json,`.
         let given = given.to_str().unwrap_or("");

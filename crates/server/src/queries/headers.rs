@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use tidewater_service::jobs::{JobCaller, Tenant};
 use tidewater_service::{Identity, PrincipalKind};
 
@@ -19,10 +21,23 @@ pub(super) struct Caller {
     pub(super) user: String,
     pub(super) identity: Arc<Identity>,
     pub(super) request_id: HeaderValue,
+    /// The address that links begin with.
+    pub(super) base: String,
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
+        let Some(identity) = parts.extensions.get::<Arc<Identity>>() else {
+            return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the request passed no sign-in"));
+        };
+        Caller::of(&parts.headers, identity, base_url(&parts.headers, app))
+    }
 }
 
 impl Caller {
-    pub(super) fn of(headers: &HeaderMap, identity: &Arc<Identity>) -> Result<Caller, Problem> {
+    fn of(headers: &HeaderMap, identity: &Arc<Identity>, base: String) -> Result<Caller, Problem> {
         let text = |name: &str| {
             headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim).filter(|value| !value.is_empty())
         };
@@ -46,12 +61,13 @@ impl Caller {
             user,
             identity: Arc::clone(identity),
             request_id,
+            base,
         })
     }
 }
 
-/// The address that links begin with: the configured public one, else by the `Host` header.
-pub(super) fn base_url(headers: &HeaderMap, app: &App) -> String {
+/// The configured public address, else one by the `Host` header.
+fn base_url(headers: &HeaderMap, app: &App) -> String {
     if app.config().public_url.is_none()
         && let Some(host) = headers.get("host").and_then(|host| host.to_str().ok())
         && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))

@@ -1,35 +1,27 @@
 //! `GET /queries`, and what all lists share: pages both ways without loss. Source: query-service-api section 8.
 
-use axum::extract::{Extension, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use tidewater_service::jobs::{ListRequest, Listed, Page};
 
 use super::filter::{fields, filters, instant};
-use super::headers::{Caller, base_url};
+use super::headers::Caller;
 use super::problem::Problem;
 use super::{Answer, Arguments, PREFIX, answer, argument, flag, object};
 use crate::app::App;
-use crate::kusto::request::SignedIn;
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 1000;
 /// What need not be escaped in a query string's value.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
 
-pub(super) async fn list(
-    State(app): State<App>,
-    Query(arguments): Arguments,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
-    flag(&arguments, "excludeHidden", true)?;
+pub(super) async fn list(State(app): State<App>, caller: Caller, Query(arguments): Arguments) -> Answer {
     let asked = Asked::of(&arguments, "-created", fields::QUERIES)?;
     let page = app.service().list_jobs(&caller.tenant, asked.request.clone()).await?;
-    let base = base_url(&headers, &app);
-    let body = asked.body("queries", &format!("{base}{PREFIX}/queries"), &page, |job| object::query(job, &base));
+    let base = caller.base.as_str();
+    let body = asked.body("queries", &format!("{base}{PREFIX}/queries"), &page, |job| object::query(job, base));
     Ok(answer(&caller, StatusCode::OK, &body))
 }
 
@@ -69,6 +61,7 @@ impl<'a> Asked<'a> {
             start,
             before_start: flag(arguments, "isPrevLink", false)? && start.is_some(),
             exclude_soft_deleted: flag(arguments, "excludeSoftDeleted", true)?,
+            exclude_hidden: flag(arguments, "excludeHidden", true)?,
             filters: all,
         };
         Ok(Asked { request, orderby, properties, arguments })

@@ -17,7 +17,7 @@ mod submit;
 mod templates;
 
 use axum::Router;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tidewater_service::jobs::Cancelled;
 
 use crate::app::App;
-use crate::kusto::request::SignedIn;
+use body::Sent;
 use headers::Caller;
 use problem::Problem;
 
@@ -53,7 +53,7 @@ pub fn routes() -> Router<App> {
             .route("/schedules/{id}", get(schedules::get_one).patch(schedules::patch).delete(schedules::delete))
             .route("/schedules/{id}/runs", get(schedules::runs).post(schedules::trigger))
             .route("/schedules/{id}/runs/{run}", get(schedules::get_run).patch(schedules::patch_run))
-            .route("/connection_parameters", get(no_postgres))
+            .route("/connection_parameters", get(connection_parameters))
             .method_not_allowed_fallback(wrong_method)
     };
     resources().nest(PREFIX, resources())
@@ -75,9 +75,32 @@ pub fn unauthorized(headers: &HeaderMap, reason: &str) -> Response {
     Problem::new(StatusCode::UNAUTHORIZED, reason).code(code).into_response()
 }
 
-/// `GET /connection_parameters`: there is nothing to connect to yet. Source: query-service-api section 16.
-async fn no_postgres() -> Response {
-    Problem::new(StatusCode::NOT_FOUND, "the PostgreSQL protocol is not served yet").into_response()
+/// `GET /connection_parameters`: how to reach the PostgreSQL protocol. Source: query-service-api section 16.
+async fn connection_parameters(State(app): State<App>, caller: Caller, headers: HeaderMap) -> Answer {
+    let Some(address) = app.postgres_address() else {
+        let message =
+            "the PostgreSQL protocol is not served here; the setting 'postgres_listen' says where it would be";
+        return Err(Problem::new(StatusCode::NOT_FOUND, message));
+    };
+    // Clients reach it by the name that they reach this address by.
+    let host = caller.base.split("://").nth(1).unwrap_or("").split('/').next().unwrap_or("");
+    let host = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let token = headers.get("authorization").and_then(|value| value.to_str().ok());
+    let token = token.and_then(|value| value.split_once(' ')).map_or("", |(_, token)| token.trim());
+    let body = json!({
+        "username": caller.tenant.organisation,
+        "dbName": format!("{}:all", caller.tenant.sandbox),
+        "host": host,
+        "port": address.port(),
+        "token": token,
+        "compressedToken": token,
+        "websocketHost": host,
+        "version": 1,
+    });
+    Ok(answer(&caller, StatusCode::OK, &body))
 }
 
 async fn wrong_method() -> Response {
@@ -118,29 +141,20 @@ fn unknown(id: &str) -> Problem {
 
 async fn get_one(
     State(app): State<App>,
+    caller: Caller,
     Path(id): Path<String>,
     Query(arguments): Arguments,
-    Extension(identity): SignedIn,
     headers: HeaderMap,
 ) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
     let with_deleted = !flag(&arguments, "excludeSoftDeleted", true)?;
     let job = app.service().job(&caller.tenant, &id, with_deleted).await?.ok_or_else(|| unknown(&id))?;
     let wait = submit::preferred_wait(&headers);
     let job = submit::waited(&app, &caller, job, wait).await?;
-    let body = object::query(&job, &headers::base_url(&headers, &app));
+    let body = object::query(&job, &caller.base);
     Ok(submit::with_wait(answer(&caller, StatusCode::OK, &body), wait))
 }
 
-async fn patch_one(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-    body: axum::body::Body,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
-    let body = body::object(&headers, body, app.config()).await?;
+async fn patch_one(State(app): State<App>, caller: Caller, Path(id): Path<String>, Sent(body): Sent) -> Answer {
     let op = match &body {
         Value::Array(items) if items.len() == 1 => items[0].get("op"),
         other => other.get("op"),
@@ -159,13 +173,7 @@ async fn patch_one(
     }
 }
 
-async fn delete_one(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
+async fn delete_one(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer {
     soft_delete(&app, &caller, &id).await
 }
 

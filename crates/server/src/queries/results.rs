@@ -4,7 +4,7 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -13,12 +13,11 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use tidewater_service::jobs::{JobRows, ResultRows};
 use tokio::sync::mpsc;
 
-use super::headers::{Caller, base_url};
+use super::headers::Caller;
 use super::problem::Problem;
 use super::rows::{self, Format, Window};
 use super::{Answer, Arguments, PREFIX, argument, flag, unknown};
 use crate::app::App;
-use crate::kusto::request::SignedIn;
 use crate::kusto::sink::Coding;
 
 /// Bytes that go out at once.
@@ -28,12 +27,11 @@ const WAITING_CHUNKS: usize = 4;
 
 pub(super) async fn get(
     State(app): State<App>,
+    caller: Caller,
     Path(id): Path<String>,
     Query(arguments): Arguments,
-    Extension(identity): SignedIn,
     headers: HeaderMap,
 ) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
     let format = format(&arguments, &headers)?;
     let window = window(&arguments)?;
     let with_deleted = !flag(&arguments, "excludeSoftDeleted", true)?;
@@ -52,7 +50,7 @@ pub(super) async fn get(
         coding.header().unwrap_or_default()
     );
     let next = window.next(rows.rows).map(|offset| {
-        let base = base_url(&headers, &app);
+        let base = caller.base.as_str();
         let numbers = if window.numbers_as_text { "&numbers=string" } else { "" };
         format!("{base}{PREFIX}/queries/{id}/results?offset={offset}&limit={limit}&format={}{numbers}", format.name())
     });

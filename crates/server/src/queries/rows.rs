@@ -134,8 +134,7 @@ pub(super) fn write(
         Format::Json => {
             let about = json!(columns(&schema, window.numbers_as_text));
             write!(out, "{{\"schema\":{about},\"rows\":[")?;
-            let mut lines = Separated { out, begun: false };
-            json_lines(batches, &schema, window, &mut lines).map_err(io::Error::other)?;
+            items(batches, &schema, window, out)?;
             write!(out, "],\"rowCount\":{total},\"offset\":{},\"count\":{count}", window.offset)?;
             if let Some(next) = next {
                 write!(out, ",\"next\":{}", json!(next))?;
@@ -155,6 +154,23 @@ pub(super) fn write(
         Format::Parquet => Ok(()),
     };
     written.map_err(io::Error::other)
+}
+
+/// Writes a window of rows as the elements of a JSON array.
+pub(super) fn write_items(rows: ResultRows, window: Window, out: &mut (dyn Write + Send)) -> io::Result<()> {
+    let schema = Arc::clone(&rows.schema);
+    let batches = rows.window(window.offset, window.limit.unwrap_or(u64::MAX)).map_err(io::Error::other)?;
+    items(batches, &schema, window, out)
+}
+
+fn items(
+    batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
+    schema: &SchemaRef,
+    window: Window,
+    out: &mut (dyn Write + Send),
+) -> io::Result<()> {
+    let mut lines = Separated { out, begun: false };
+    json_lines(batches, schema, window, &mut lines).map_err(io::Error::other)
 }
 
 /// Names and SQL types of columns.

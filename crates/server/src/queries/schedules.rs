@@ -1,18 +1,17 @@
 //! `/schedules` and their runs. Source: query-service-api section 15.
 
-use axum::body::Body;
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use tidewater_service::jobs::{Cancelled, CatchUp, NewSchedule, Run, Schedule, ScheduleChange, Times};
 
+use super::body::Sent;
 use super::filter::{fields, instant};
-use super::headers::{Caller, base_url};
+use super::headers::Caller;
 use super::list::Asked;
 use super::problem::Problem;
-use super::{Answer, Arguments, PREFIX, accepted, answer, body, object, submit};
+use super::{Answer, Arguments, PREFIX, accepted, answer, object, submit};
 use crate::app::App;
-use crate::kusto::request::SignedIn;
 
 fn unknown(id: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no schedule '{id}'"))
@@ -120,14 +119,7 @@ fn times(given: Option<&Value>) -> Result<Times, Problem> {
     Ok(Times { cron: cron.to_string(), time_zone, start, end: time("endDate")?, max_active_runs, catch_up })
 }
 
-pub(super) async fn create(
-    State(app): State<App>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-    raw: Body,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
-    let body = body::object(&headers, raw, app.config()).await?;
+pub(super) async fn create(State(app): State<App>, caller: Caller, Sent(body): Sent) -> Answer {
     let query = body.get("query").filter(|query| query.is_object());
     let query = query.ok_or_else(|| Problem::bad("query: expected an object as for POST /queries"))?;
     let new = NewSchedule {
@@ -137,33 +129,21 @@ pub(super) async fn create(
         user: caller.user.clone(),
     };
     let schedule = app.service().create_schedule(&caller.tenant, new).await?;
-    Ok(answer(&caller, StatusCode::ACCEPTED, &shown(&schedule, &base_url(&headers, &app), true)))
+    Ok(answer(&caller, StatusCode::ACCEPTED, &shown(&schedule, &caller.base, true)))
 }
 
-pub(super) async fn list(
-    State(app): State<App>,
-    Query(arguments): Arguments,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
+pub(super) async fn list(State(app): State<App>, caller: Caller, Query(arguments): Arguments) -> Answer {
     let asked = Asked::of(&arguments, "-created", fields::SCHEDULES)?;
     let page = app.service().list_schedules(&caller.tenant, asked.request.clone()).await?;
-    let base = base_url(&headers, &app);
+    let base = caller.base.as_str();
     let href = format!("{base}{PREFIX}/schedules");
-    let body = asked.body("schedules", &href, &page, |schedule| shown(schedule, &base, false));
+    let body = asked.body("schedules", &href, &page, |schedule| shown(schedule, base, false));
     Ok(answer(&caller, StatusCode::OK, &body))
 }
 
-pub(super) async fn get_one(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
+pub(super) async fn get_one(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer {
     let schedule = app.service().schedule(&caller.tenant, &id).await?.ok_or_else(|| unknown(&id))?;
-    Ok(answer(&caller, StatusCode::OK, &shown(&schedule, &base_url(&headers, &app), false)))
+    Ok(answer(&caller, StatusCode::OK, &shown(&schedule, &caller.base, false)))
 }
 
 /// Reads `{"body": [{"op": "replace", "path": "/state", "value": "enable"}]}`, the bare array, or `{"op": "enable"}`.
@@ -185,41 +165,22 @@ fn change(body: &Value) -> Result<ScheduleChange, Problem> {
     }
 }
 
-pub(super) async fn patch(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-    raw: Body,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
-    let change = change(&body::object(&headers, raw, app.config()).await?)?;
+pub(super) async fn patch(State(app): State<App>, caller: Caller, Path(id): Path<String>, Sent(body): Sent) -> Answer {
+    let change = change(&body)?;
     match app.service().change_schedule(&caller.tenant, &id, change, &caller.user).await? {
         true => Ok(accepted(&caller, "Request to patch accepted")),
         false => Err(unknown(&id)),
     }
 }
 
-pub(super) async fn delete(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
+pub(super) async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer {
     match app.service().delete_schedule(&caller.tenant, &id).await? {
         true => Ok(accepted(&caller, "Schedule deleted")),
         false => Err(unknown(&id)),
     }
 }
 
-pub(super) async fn trigger(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
+pub(super) async fn trigger(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer {
     match app.service().trigger_schedule(&caller.tenant, &id).await? {
         Some(_) => Ok(accepted(&caller, "Request to trigger run of a scheduled query accepted.")),
         None => Err(unknown(&id)),
@@ -228,30 +189,22 @@ pub(super) async fn trigger(
 
 pub(super) async fn runs(
     State(app): State<App>,
+    caller: Caller,
     Path(id): Path<String>,
     Query(arguments): Arguments,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
 ) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
     let asked = Asked::of(&arguments, "-created", fields::RUNS)?;
     let page = app.service().list_runs(&caller.tenant, &id, asked.request.clone()).await?;
     let page = page.ok_or_else(|| unknown(&id))?;
-    let base = base_url(&headers, &app);
+    let base = caller.base.as_str();
     let href = format!("{base}{PREFIX}/schedules/{id}/runs");
-    Ok(answer(&caller, StatusCode::OK, &asked.body("runsSchedules", &href, &page, |run| shown_run(run, &base))))
+    Ok(answer(&caller, StatusCode::OK, &asked.body("runsSchedules", &href, &page, |run| shown_run(run, base))))
 }
 
-pub(super) async fn get_run(
-    State(app): State<App>,
-    Path((id, run)): Path<(String, String)>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
+pub(super) async fn get_run(State(app): State<App>, caller: Caller, Path((id, run)): Path<(String, String)>) -> Answer {
     let found = app.service().run(&caller.tenant, &id, &run).await?.ok_or_else(|| unknown_run(&run))?;
-    let base = base_url(&headers, &app);
-    let mut shown = shown_run(&found, &base);
+    let base = caller.base.as_str();
+    let mut shown = shown_run(&found, base);
     shown["scheduleId"] = found.schedule.as_str().into();
     let mut task = Map::new();
     let ended = found.state != "IN_PROGRESS";
@@ -275,13 +228,10 @@ pub(super) async fn get_run(
 
 pub(super) async fn patch_run(
     State(app): State<App>,
+    caller: Caller,
     Path((id, run)): Path<(String, String)>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-    raw: Body,
+    Sent(body): Sent,
 ) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
-    let body = body::object(&headers, raw, app.config()).await?;
     if body.get("op").and_then(Value::as_str).map(str::trim) != Some("cancel") {
         return Err(Problem::bad("expected a body {\"op\": \"cancel\"}"));
     }

@@ -1,32 +1,39 @@
 //! `POST /queries`. Source: query-service-api sections 5 to 7.
 
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
-use tidewater_service::jobs::{Idempotency, Job, Source, Submission, Submitted, Target};
+use tidewater_service::jobs::{Idempotency, Job, Language, Source, Submission, Submitted, Target};
 
-use super::headers::{Caller, base_url};
+use super::body::Sent;
+use super::headers::Caller;
 use super::problem::Problem;
 use super::rows::sql_type;
-use super::{Answer, Arguments, answer, body, flag, object};
+use super::{Answer, Arguments, answer, flag, object};
 use crate::app::App;
-use crate::kusto::request::SignedIn;
 
 /// The fields that `request` gives back.
-const FIELDS: [&str; 8] =
-    ["dbName", "sql", "name", "description", "queryParameters", "templateId", "insertIntoParameters", "ctasParameters"];
+const FIELDS: [&str; 9] = [
+    "dbName",
+    "language",
+    "sql",
+    "name",
+    "description",
+    "queryParameters",
+    "templateId",
+    "insertIntoParameters",
+    "ctasParameters",
+];
 
 pub(super) async fn submit(
     State(app): State<App>,
+    caller: Caller,
     Query(arguments): Arguments,
-    Extension(identity): SignedIn,
     headers: HeaderMap,
-    raw: axum::body::Body,
+    Sent(body): Sent,
 ) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
     let wait = preferred_wait(&headers);
-    let body = body::object(&headers, raw, app.config()).await?;
     let submission = submission(&body, &caller)?;
     if flag(&arguments, "dryRun", false)? {
         return dry_run(&app, &caller, &submission).await;
@@ -40,7 +47,7 @@ pub(super) async fn submit(
     };
     let job = waited(&app, &caller, job, wait).await?;
     let status = if wait.is_some() && job.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut object = object::query(&job, &base_url(&headers, &app));
+    let mut object = object::query(&job, &caller.base);
     // The 202 has the specification's members and no other.
     if status == StatusCode::ACCEPTED
         && let Some(members) = object.as_object_mut()
@@ -144,6 +151,11 @@ pub(super) fn submission(body: &Value, caller: &Caller) -> Result<Submission, Pr
         Some(id) => Some(id),
         None => text("templateID")?,
     };
+    let language = match text("language")? {
+        None => Language::Sql,
+        Some(name) => Language::parse(name)
+            .ok_or_else(|| Problem::bad(format!("language: found '{name}', expected sql or kql")))?,
+    };
     text("name")?;
     text("description")?;
     let source = match (text("sql")?, template) {
@@ -169,6 +181,7 @@ pub(super) fn submission(body: &Value, caller: &Caller) -> Result<Submission, Pr
     Ok(Submission {
         request: request.into(),
         source,
+        language,
         parameters: object("queryParameters")?.cloned(),
         database: database(text("dbName")?, &caller.tenant.sandbox)?,
         target,

@@ -1,18 +1,17 @@
 //! `/query-templates`: statements with names and default parameters. Source: query-service-api section 14.
 
-use axum::body::Body;
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use tidewater_service::jobs::{Template, TemplateText};
 
+use super::body::Sent;
 use super::filter::fields;
-use super::headers::{Caller, base_url};
+use super::headers::Caller;
 use super::list::Asked;
 use super::problem::Problem;
-use super::{Answer, Arguments, PREFIX, accepted, answer, body, object};
+use super::{Answer, Arguments, PREFIX, accepted, answer, object};
 use crate::app::App;
-use crate::kusto::request::SignedIn;
 
 fn unknown(id: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no query template '{id}'"))
@@ -60,76 +59,39 @@ fn text_of(body: &Value) -> Result<TemplateText, Problem> {
     Ok(TemplateText { sql: text("sql")?, name: text("name")?, parameters })
 }
 
-pub(super) async fn create(
-    State(app): State<App>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-    raw: Body,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
-    let text = text_of(&body::object(&headers, raw, app.config()).await?)?;
+pub(super) async fn create(State(app): State<App>, caller: Caller, Sent(body): Sent) -> Answer {
+    let text = text_of(&body)?;
     let template = app.service().create_template(&caller.tenant, text, &caller.user).await?;
-    Ok(answer(&caller, StatusCode::ACCEPTED, &shown(&template, &base_url(&headers, &app))))
+    Ok(answer(&caller, StatusCode::ACCEPTED, &shown(&template, &caller.base)))
 }
 
-pub(super) async fn list(
-    State(app): State<App>,
-    Query(arguments): Arguments,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
+pub(super) async fn list(State(app): State<App>, caller: Caller, Query(arguments): Arguments) -> Answer {
     let asked = Asked::of(&arguments, "-created", fields::TEMPLATES)?;
     let page = app.service().list_templates(&caller.tenant, asked.request.clone()).await?;
-    let base = base_url(&headers, &app);
+    let base = caller.base.as_str();
     let href = format!("{base}{PREFIX}/query-templates");
-    Ok(answer(&caller, StatusCode::OK, &asked.body("templates", &href, &page, |template| shown(template, &base))))
+    Ok(answer(&caller, StatusCode::OK, &asked.body("templates", &href, &page, |template| shown(template, base))))
 }
 
-pub(super) async fn count(
-    State(app): State<App>,
-    Query(arguments): Arguments,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
+pub(super) async fn count(State(app): State<App>, caller: Caller, Query(arguments): Arguments) -> Answer {
     let asked = Asked::of(&arguments, "-created", fields::TEMPLATES)?;
     let count = app.service().count_templates(&caller.tenant, asked.request.filters).await?;
     Ok(answer(&caller, StatusCode::OK, &json!({"totalCount": count, "version": 1})))
 }
 
-pub(super) async fn get_one(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
+pub(super) async fn get_one(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer {
     let template = app.service().template(&caller.tenant, &id).await?.ok_or_else(|| unknown(&id))?;
-    Ok(answer(&caller, StatusCode::OK, &shown(&template, &base_url(&headers, &app))))
+    Ok(answer(&caller, StatusCode::OK, &shown(&template, &caller.base)))
 }
 
-pub(super) async fn put(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-    raw: Body,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
-    let text = text_of(&body::object(&headers, raw, app.config()).await?)?;
+pub(super) async fn put(State(app): State<App>, caller: Caller, Path(id): Path<String>, Sent(body): Sent) -> Answer {
+    let text = text_of(&body)?;
     let template = app.service().update_template(&caller.tenant, &id, text, &caller.user).await?;
     let template = template.ok_or_else(|| unknown(&id))?;
-    Ok(answer(&caller, StatusCode::ACCEPTED, &shown(&template, &base_url(&headers, &app))))
+    Ok(answer(&caller, StatusCode::ACCEPTED, &shown(&template, &caller.base)))
 }
 
-pub(super) async fn delete(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Extension(identity): SignedIn,
-    headers: HeaderMap,
-) -> Answer {
-    let caller = Caller::of(&headers, &identity)?;
+pub(super) async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer {
     match app.service().delete_template(&caller.tenant, &id).await? {
         true => Ok(accepted(&caller, "Deleted")),
         false => Err(unknown(&id)),

@@ -23,6 +23,8 @@ pub struct ListRequest {
     pub before_start: bool,
     /// Leave out soft-deleted jobs.
     pub exclude_soft_deleted: bool,
+    /// Leave out what no user wrote.
+    pub exclude_hidden: bool,
     /// All must hold.
     pub filters: Vec<Filter>,
 }
@@ -66,9 +68,8 @@ pub(super) type Keep = Arc<dyn Fn(&JobRecord) -> bool + Send + Sync>;
 impl Service {
     /// Lists a tenant's jobs.
     pub async fn list_jobs(&self, tenant: &Tenant, request: ListRequest) -> Result<Page<Job>> {
-        let (filters, exclude) = (request.filters.clone(), request.exclude_soft_deleted);
-        let seen = self.seen(tenant);
-        let keep: Keep = Arc::new(move |record| seen.holds(record) && keep(record, &filters, exclude));
+        let (asked, seen) = (request.clone(), self.seen(tenant));
+        let keep: Keep = Arc::new(move |record| seen.holds(record) && keep(record, &asked));
         let now = now_micros();
         self.list_records(KIND, &tenant.scope(), &request, keep, |record| job_of(record, now)).await
     }
@@ -127,9 +128,12 @@ impl Service {
     }
 }
 
-fn keep(record: &JobRecord, filters: &[Filter], exclude_soft_deleted: bool) -> bool {
-    let Ok(body) = serde_json::from_value::<Body>(record.value.clone()) else { return false };
-    !(exclude_soft_deleted && body.soft_deleted) && filters.iter().all(|filter| holds(filter, record, &body))
+fn keep(record: &JobRecord, asked: &ListRequest) -> bool {
+    use serde::Deserialize;
+    let Ok(body) = Body::deserialize(&record.value) else { return false };
+    !(asked.exclude_soft_deleted && body.soft_deleted)
+        && !(asked.exclude_hidden && body.hidden)
+        && asked.filters.iter().all(|filter| holds(filter, record, &body))
 }
 
 impl Filter {

@@ -3,6 +3,8 @@
 //! A front submits a [`Submission`]; the record is stored before the answer, `runner` carries it out,
 //! and every change of state goes through [`State::may_become`]. Source: query-service-api sections 3 to 12.
 
+mod door;
+mod kql;
 mod list;
 mod owners;
 mod parameters;
@@ -10,9 +12,11 @@ mod queue;
 mod results;
 mod runner;
 mod schedules;
+mod session;
 mod submit;
 mod templates;
 mod times;
+mod views;
 
 use std::collections::HashMap;
 
@@ -22,19 +26,22 @@ use serde_json::Value;
 use tidewater_store::JobRecord;
 use tokio_util::sync::CancellationToken;
 
+pub use datafusion::common::ParamValues as StatementValues;
+pub use door::{Asked, Described, Rows, SERVER_VERSION, SessionOwner, SqlAnswer, SqlSession};
 pub use list::{Filter, ListRequest, Listed, Page};
 pub use owners::{Directory, JobCaller};
 pub use results::{JobRows, KeptRows};
 pub use schedules::{NewSchedule, Run, Schedule, ScheduleChange, ScheduleState};
 pub use submit::{DryRun, Idempotency, Source, Submission, Submitted, TableRead, Target};
 pub use templates::{Template, TemplateText};
+pub use tidewater_plan::sql::SqlFault;
 pub use tidewater_store::ResultRows;
 pub use times::{CatchUp, Times};
 
 use crate::error::{Error, Result};
 use crate::service::Service;
 
-const KIND: &str = "query";
+pub(crate) const KIND: &str = "query";
 /// Jobs that run at once; others wait in SUBMITTED.
 const MAX_RUNNING: usize = 8;
 /// Jobs of one tenant that run at once.
@@ -54,7 +61,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    fn scope(&self) -> String {
+    pub(crate) fn scope(&self) -> String {
         // Neither header can hold a line break.
         format!("{}\n{}", self.organisation, self.sandbox)
     }
@@ -118,6 +125,32 @@ impl State {
     }
 }
 
+/// The language of a job's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// SQL.
+    #[default]
+    Sql,
+    /// KQL: one query whose result is a table.
+    Kql,
+}
+
+impl Language {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Language::Sql => "sql",
+            Language::Kql => "kql",
+        }
+    }
+
+    /// The language of a name.
+    pub fn parse(name: &str) -> Option<Language> {
+        [Language::Sql, Language::Kql].into_iter().find(|language| language.name().eq_ignore_ascii_case(name.trim()))
+    }
+}
+
 /// An entry of a job's `errors`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobError {
@@ -155,6 +188,11 @@ struct Body {
     template_name: Option<String>,
     #[serde(default)]
     schedule: Option<ScheduledRun>,
+    #[serde(default)]
+    language: Language,
+    /// Nobody wrote it: a client asked what there is.
+    #[serde(default)]
+    hidden: bool,
 }
 
 /// The run of a schedule that a job is.
@@ -251,6 +289,31 @@ fn job_of(record: &JobRecord, now_micros: i64) -> Result<Job> {
     })
 }
 
+/// A job as the register shows it.
+pub(crate) struct RegisteredJob {
+    pub(crate) job: Job,
+    pub(crate) tenant: Tenant,
+    pub(crate) language: Language,
+    pub(crate) database: Option<String>,
+    pub(crate) text: String,
+}
+
+/// A record as the register shows it; `None` for what was soft-deleted, is hidden or cannot be read.
+pub(crate) fn registered(record: &JobRecord) -> Option<RegisteredJob> {
+    let (_, body) = body_of(record).ok()?;
+    if body.soft_deleted || body.hidden {
+        return None;
+    }
+    let text = body.effective_sql.unwrap_or(body.sql);
+    Some(RegisteredJob {
+        job: job_of(record, now_micros()).ok()?,
+        tenant: Tenant::of_scope(&record.scope)?,
+        language: body.language,
+        database: body.database,
+        text,
+    })
+}
+
 /// Now, in microseconds since 1970.
 fn now_micros() -> i64 {
     (crate::context::now_ticks() - tidewater_kql::value::datetime::UNIX_EPOCH_TICKS) / 10
@@ -271,6 +334,7 @@ pub enum Cancelled {
 pub(crate) struct Running {
     live: Mutex<HashMap<String, Live>>,
     queue: queue::Queue,
+    engine: door::EngineCell,
     /// Wakes the scheduler: a schedule is new or other, or a run has ended.
     schedules_changed: tokio::sync::Notify,
     /// Who principals are now.
@@ -290,6 +354,7 @@ impl Default for Running {
     fn default() -> Self {
         Self {
             live: Mutex::default(),
+            engine: door::EngineCell::default(),
             queue: queue::Queue::new(MAX_RUNNING, MAX_RUNNING_EACH),
             schedules_changed: tokio::sync::Notify::new(),
             directory: std::sync::OnceLock::new(),

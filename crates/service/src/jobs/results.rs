@@ -6,8 +6,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
-use tidewater_plan::sql::SqlFault;
-use tidewater_plan::{CatalogView, sql};
+use tidewater_plan::sql::{self, SqlFault, SqlScope};
 use tidewater_store::{ResultLimits, ResultRows};
 
 use super::submit::{KEY_KIND, KEY_LIFE_MICROS};
@@ -139,8 +138,7 @@ fn kept_type(ty: &DataType) -> Option<DataType> {
     Some(match ty {
         DataType::Null | DataType::Utf8View | DataType::LargeUtf8 | DataType::Interval(_) => DataType::Utf8,
         DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
-        DataType::Timestamp(unit, None) => DataType::Timestamp(*unit, Some("UTC".into())),
-        DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("UTC".into())),
+        DataType::Timestamp(unit, _) => DataType::Timestamp(*unit, Some("UTC".into())),
         DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
         DataType::Dictionary(_, value) => kept_type(value)?,
         DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
@@ -175,11 +173,13 @@ pub(super) fn kept_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<Reco
 }
 
 /// The rows of `SHOW TABLES`, in the columns that the Query Service shows.
-pub(super) fn shown_tables(view: &dyn CatalogView, databases: &[String]) -> Result<RecordBatch, SqlFault> {
-    let all: Vec<(String, String)> = databases
-        .iter()
-        .flat_map(|database| view.table_names(database).into_iter().map(|table| (database.clone(), table)))
-        .collect();
+pub(super) fn shown_tables(scope: &SqlScope) -> Result<RecordBatch, SqlFault> {
+    let names = |database: &String| {
+        let mut names = scope.view.table_names(database);
+        names.extend(scope.views.names(database));
+        names.into_iter().map(|table| (database.clone(), table)).collect::<Vec<_>>()
+    };
+    let all: Vec<(String, String)> = scope.search.iter().flat_map(names).collect();
     let text = |values: Vec<Option<String>>| Arc::new(StringArray::from(values)) as ArrayRef;
     let column = |value: &dyn Fn(&(String, String)) -> Option<String>| text(all.iter().map(value).collect());
     let batch = RecordBatch::try_from_iter_with_nullable([

@@ -1,12 +1,17 @@
 //! Carries a job out: waits for its turn, runs the statement, stores the end.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::ParamValues;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 use futures::{FutureExt, Stream, StreamExt};
@@ -14,11 +19,14 @@ use tidewater_formats::{Rejects, engine_batch};
 use tidewater_kql::{KqlType, TableSchema};
 use tidewater_plan::CatalogView;
 use tidewater_plan::session::task_context;
-use tidewater_plan::sql::{self, SqlFault, SqlRows, SqlScope, Statement, TableName, fault_of, plan_rows};
+use tidewater_plan::sql::{self, SqlFault, SqlRows, SqlScope, SqlView, Statement, TableName, fault_of, plan_rows};
 use tidewater_store::{Commit, TableSpec};
 
 use super::results::{KeptRows, kept_batch, kept_schema, shown_tables};
-use super::{Body, JobError, KIND, Live, State, Target};
+use super::session::{Applied, SessionObjects, SessionScope};
+use super::submit::Work;
+use super::views::{self, StoredViews};
+use super::{Body, JobError, KIND, Live, State, Target, Tenant, kql};
 use crate::context::{Context, DEFAULT_DATABASE};
 use crate::error::{Error, Fault, Result};
 use crate::identity::Identity;
@@ -40,10 +48,12 @@ pub(super) struct Run {
     pub(super) scope: String,
     pub(super) id: String,
     pub(super) body: Body,
-    pub(super) statement: Statement,
+    pub(super) work: Work,
     pub(super) live: Live,
     pub(super) usage: Usage,
     pub(super) identity: Arc<Identity>,
+    /// The session whose statement this is.
+    pub(super) session: Option<SessionScope>,
 }
 
 /// What a finished statement did.
@@ -52,6 +62,26 @@ struct Done {
     rows: u64,
     created: Option<(String, String)>,
     kept: Option<KeptRows>,
+    /// A view of the session.
+    view: Option<SqlView>,
+}
+
+impl Done {
+    /// What two statements did, one after the other: there is one result, of the last that has one.
+    fn then(self, service: &Service, next: Done) -> Done {
+        if let (Some(old), Some(_)) = (&self.kept, &next.kept)
+            && let Err(error) = service.store().results().remove(old.name())
+        {
+            tracing::warn!(%error, "the rows of a statement could not be deleted");
+        }
+        let says = next.kept.is_some() || next.rows > 0 || next.created.is_some();
+        Done {
+            rows: if says { next.rows } else { self.rows },
+            created: next.created.or(self.created),
+            kept: next.kept.or(self.kept),
+            view: None,
+        }
+    }
 }
 
 /// Why a statement did not finish.
@@ -138,7 +168,8 @@ pub(super) fn scope(
     }
     let view: Arc<dyn CatalogView> = Arc::new(seen.clone());
     let context = Arc::new(plan_context(context).map_err(|error| system(&error))?);
-    Ok((SqlScope { view, search, context }, seen))
+    let views = Arc::new(StoredViews { snapshot: Arc::clone(seen.snapshot()), temporary: HashMap::new() });
+    Ok((SqlScope { views, ..SqlScope::new(view, search, context) }, seen))
 }
 
 /// The refusal of what exists and may not be read, where a name did not resolve for that reason: it says more.
@@ -189,8 +220,9 @@ impl Run {
         let context = self.context(time);
         let text = self.body.effective_sql.as_deref().unwrap_or(&self.body.sql);
         let mark = service.inner().journal.begin(Sort::Query, &context, text);
+        mark.note(|entry| entry.is_job = true);
         let outcome = tokio::select! {
-            outcome = self.usage.future(Phase::Execution, Box::pin(self.statement(service, &context))) => outcome.map_err(Stopped::from),
+            outcome = self.usage.future(Phase::Execution, Box::pin(self.work(service, &context))) => outcome.map_err(Stopped::from),
             () = self.live.cancel.cancelled() => Err(Stopped::Cancelled),
             () = tokio::time::sleep_until(context.deadline.into()) => Err(Stopped::TimedOut(time)),
         };
@@ -207,21 +239,80 @@ impl Run {
         context.deadline = Instant::now() + time;
         // `.cancel query` and PATCH end the same token.
         context.cancel = self.live.cancel.clone();
+        context.tenant = Tenant::of_scope(&self.scope);
         context.usage = self.usage.clone();
         context
     }
 
-    async fn statement(&self, service: &Service, context: &Context) -> Result<Done, SqlFault> {
-        let (scope, seen) = scope(service, context, self.body.database.as_deref())?;
-        let outcome = self.within(service, &scope, &seen).await;
+    async fn work(&self, service: &Service, context: &Context) -> Result<Done, SqlFault> {
+        match &self.work {
+            Work::Sql(statements) => self.script(service, context, statements).await,
+            Work::Kql(parameters) => {
+                let (scope, seen) = scope(service, context, self.body.database.as_deref())?;
+                let outcome = self.query(service, context, &scope, &seen, parameters).await;
+                outcome.map_err(|fault| forbidden_name(&fault, &seen).map_or(fault, |denial| forbidden(&denial)))
+            }
+        }
+    }
+
+    /// Statements one after the other; the rows of the last one that returns some are kept.
+    async fn script(&self, service: &Service, context: &Context, statements: &[Statement]) -> Result<Done, SqlFault> {
+        let mut objects = SessionObjects::default();
+        let mut done = Done::default();
+        for statement in statements {
+            if let Statement::DropView { view, .. } = statement
+                && view.database.is_none()
+                && objects.drop_view(&view.table)
+            {
+                continue;
+            }
+            let (statement, values) = match objects.apply(statement)? {
+                Applied::Nothing => continue,
+                Applied::Statement(statement, values) => (statement, values),
+                Applied::Rows(batch) => {
+                    let rows = futures::stream::iter([Ok(batch.clone())]);
+                    done = done.then(service, self.keep(service, batch.schema(), rows).await?);
+                    continue;
+                }
+            };
+            let next = self.statement(service, context, &statement, &objects, values).await?;
+            if let Statement::CreateView { view, temporary: true, .. } = statement.as_ref() {
+                objects.add_view(&view.table, next.view.clone())?;
+            }
+            done = done.then(service, next);
+        }
+        Ok(done)
+    }
+
+    /// One statement over the catalog as it is now.
+    async fn statement(
+        &self,
+        service: &Service,
+        context: &Context,
+        statement: &Statement,
+        objects: &SessionObjects,
+        values: Option<ParamValues>,
+    ) -> Result<Done, SqlFault> {
+        let (mut scope, seen) = scope(service, context, self.body.database.as_deref())?;
+        match &self.session {
+            Some(session) => session.apply(&mut scope, seen.snapshot()),
+            None => objects.scope(values).apply(&mut scope, seen.snapshot()),
+        }
+        let outcome = self.within(service, &scope, &seen, statement).await;
         outcome.map_err(|fault| forbidden_name(&fault, &seen).map_or(fault, |denial| forbidden(&denial)))
     }
 
     /// The statement over what its caller may read, once it is clear that they may do what it does.
-    async fn within(&self, service: &Service, scope: &SqlScope, seen: &View) -> Result<Done, SqlFault> {
+    async fn within(
+        &self,
+        service: &Service,
+        scope: &SqlScope,
+        seen: &View,
+        statement: &Statement,
+    ) -> Result<Done, SqlFault> {
         let named = |name: &str| TableName { database: None, table: name.to_string() };
-        self.check(scope, seen)?;
-        match (&self.statement, &self.body.target) {
+        self.check(Some(statement), scope, seen)?;
+        match (statement, &self.body.target) {
             (Statement::Rows(query), Some(Target::Create(name))) => {
                 self.create(service, scope, &named(name), false, query).await
             }
@@ -236,7 +327,7 @@ impl Run {
                 self.keep(service, schema, stream.map(|batch| batch.map_err(|error| fault_of(&error)))).await
             }
             (Statement::ShowTables, _) => {
-                let batch = shown_tables(scope.view.as_ref(), &scope.search)?;
+                let batch = shown_tables(scope)?;
                 self.keep(service, batch.schema(), futures::stream::iter([Ok(batch)])).await
             }
             (Statement::CreateTableAs { table, if_not_exists, query }, _) => {
@@ -246,7 +337,63 @@ impl Run {
                 self.insert(service, scope, table, columns, query).await
             }
             (Statement::DropTable { table, if_exists }, _) => drop_table(service, scope, table, *if_exists).await,
+            (Statement::CreateView { .. }, _) => {
+                views::create(service, scope, seen, statement).await.map(|view| Done { view, ..Done::default() })
+            }
+            (Statement::DropView { view, if_exists }, _) => {
+                views::remove(service, scope, seen, view, *if_exists).await.map(|()| Done::default())
+            }
+            (Statement::Session(_), _) => Ok(Done::default()),
         }
+    }
+
+    /// A KQL query: its table is kept, or fills a table.
+    async fn query(
+        &self,
+        service: &Service,
+        context: &Context,
+        scope: &SqlScope,
+        seen: &View,
+        parameters: &HashMap<String, serde_json::Value>,
+    ) -> Result<Done, SqlFault> {
+        self.check(None, scope, seen)?;
+        let named = |name: &str| TableName { database: None, table: name.to_string() };
+        let mut context = context.clone();
+        context.parameters = parameters.clone();
+        let planned = kql::plan(service, &context, &self.body.sql).await?;
+        self.note_reads(service, &planned.rows.reads).await?;
+        match &self.body.target {
+            Some(Target::Create(name)) => {
+                let database = new_table(scope, &named(name))?;
+                let stream = self.started(service, &context, planned.source).await?;
+                let found = Found { stream, schema: &planned.rows.schema, is_engine: true };
+                self.fill_new(service, database, &named(name), found).await
+            }
+            Some(Target::Insert(name)) => {
+                let stream = self.started(service, &context, planned.source).await?;
+                let found = Found { stream, schema: &planned.rows.schema, is_engine: true };
+                self.fill(service, scope, &named(name), &[], found).await
+            }
+            None => {
+                let names = planned.rows.schema.columns.iter().map(|column| column.name.clone());
+                let schema = kept_schema(planned.rows.plan.schema().as_arrow(), names)?;
+                let stream = self.started(service, &context, planned.rows.plan).await?;
+                self.keep(service, schema, stream.map(|batch| batch.map_err(|error| fault_of(&error)))).await
+            }
+        }
+    }
+
+    /// A KQL plan's rows.
+    async fn started(
+        &self,
+        service: &Service,
+        context: &Context,
+        plan: LogicalPlan,
+    ) -> Result<SendableRecordBatchStream, SqlFault> {
+        let session = service.session();
+        let physical = service.physical(context, session, &plan).await.map_err(|error| of_service(&error))?;
+        let runtime = memory::for_query(service.runtime_env(), &self.usage, MemoryBounds::default());
+        execute_stream(physical, task_context(session, runtime)).map_err(|error| fault_of(&error))
     }
 
     /// Writes the rows that a statement returns to where they can be read.
@@ -276,15 +423,15 @@ impl Run {
     }
 
     /// Refuses a statement that writes where its caller may not.
-    fn check(&self, scope: &SqlScope, seen: &View) -> Result<(), SqlFault> {
+    fn check(&self, statement: Option<&Statement>, scope: &SqlScope, seen: &View) -> Result<(), SqlFault> {
         let named = |name: &String| TableName { database: None, table: name.clone() };
-        let (made, filled, dropped) = match (&self.statement, &self.body.target) {
-            (Statement::Rows(_), Some(Target::Create(name))) => (Some(named(name)), None, None),
-            (Statement::Rows(_), Some(Target::Insert(name))) => (None, Some(named(name)), None),
-            (Statement::CreateTableAs { table, .. }, _) => (Some(table.clone()), None, None),
-            (Statement::InsertInto { table, .. }, _) => (None, Some(table.clone()), None),
-            (Statement::DropTable { table, .. }, _) => (None, None, Some(table.clone())),
-            (Statement::Rows(_) | Statement::ShowTables, _) => (None, None, None),
+        let (made, filled, dropped) = match (statement, &self.body.target) {
+            (_, Some(Target::Create(name))) => (Some(named(name)), None, None),
+            (_, Some(Target::Insert(name))) => (None, Some(named(name)), None),
+            (Some(Statement::CreateTableAs { table, .. }), _) => (Some(table.clone()), None, None),
+            (Some(Statement::InsertInto { table, .. }), _) => (None, Some(table.clone()), None),
+            (Some(Statement::DropTable { table, .. }), _) => (None, None, Some(table.clone())),
+            _ => (None, None, None),
         };
         let access = seen.access();
         let snapshot = seen.snapshot();
@@ -314,21 +461,29 @@ impl Run {
     }
 
     async fn plan(&self, service: &Service, scope: &SqlScope, query: &Ast) -> Result<SqlRows, SqlFault> {
-        let rows = plan_rows(query, scope, service.sql_session()).await?;
-        let references = rows.reads.clone();
-        let named = service.store().jobs().amend(KIND, &self.scope, &self.id, move |record| {
-            record.value["references"] = serde_json::json!(references);
-        });
-        named.await.map_err(|error| system(&error.into()))?;
+        let rows = plan_rows(query, scope, &self.engine(service)).await?;
+        self.note_reads(service, &rows.reads).await?;
         Ok(rows)
     }
 
-    async fn stream(
-        &self,
-        service: &Service,
-        rows: &SqlRows,
-    ) -> Result<datafusion::execution::SendableRecordBatchStream, SqlFault> {
-        let session = service.sql_session();
+    /// The engine's session: the connection's where there is one.
+    fn engine(&self, service: &Service) -> SessionContext {
+        self.session
+            .as_ref()
+            .and_then(|session| session.engine.clone())
+            .unwrap_or_else(|| service.sql_session().clone())
+    }
+
+    async fn note_reads(&self, service: &Service, reads: &[(String, String)]) -> Result<(), SqlFault> {
+        let references = reads.to_vec();
+        let named = service.store().jobs().amend(KIND, &self.scope, &self.id, move |record| {
+            record.value["references"] = serde_json::json!(references);
+        });
+        named.await.map(drop).map_err(|error| system(&error.into()))
+    }
+
+    async fn stream(&self, service: &Service, rows: &SqlRows) -> Result<SendableRecordBatchStream, SqlFault> {
+        let session = &self.engine(service);
         let physical = session.state().create_physical_plan(&rows.plan).await.map_err(|error| fault_of(&error))?;
         let runtime = memory::for_query(service.runtime_env(), &self.usage, MemoryBounds::default());
         let task = task_context(session, runtime);
@@ -343,25 +498,34 @@ impl Run {
         if_not_exists: bool,
         query: &Ast,
     ) -> Result<Done, SqlFault> {
-        let database = target_database(scope, name)?;
-        let qualified = TableName { database: Some(database.clone()), table: name.table.clone() };
-        if scope.table(&qualified).is_some() {
-            return match if_not_exists {
-                true => Ok(Done::default()),
-                false => Err(SqlFault::new(sql::TABLE_EXISTS, format!("the table '{}' exists already", name.table))),
-            };
-        }
+        let database = match new_table(scope, name) {
+            Err(fault) if fault.code == sql::TABLE_EXISTS && if_not_exists => return Ok(Done::default()),
+            database => database?,
+        };
         let rows = self.plan(service, scope, query).await?;
+        let found = Found { stream: self.stream(service, &rows).await?, schema: &rows.schema, is_engine: false };
+        self.fill_new(service, database, name, found).await
+    }
+
+    /// Makes a table of rows.
+    async fn fill_new(
+        &self,
+        service: &Service,
+        database: String,
+        name: &TableName,
+        found: Found<'_>,
+    ) -> Result<Done, SqlFault> {
         let snapshot = service.store().snapshot();
         let id = snapshot.database(&database).map(|database| database.id());
         let id = id.ok_or_else(|| SqlFault::new("3D000", format!("the database '{database}' does not exist")))?;
         let spec = TableSpec {
             properties: admins_of_new(&self.context(BATCH_TIME)),
-            ..TableSpec::new(name.table.clone(), rows.schema.clone())
+            ..TableSpec::new(name.table.clone(), found.schema.clone())
         };
         let new_table = service.store().new_table(id, &spec).map_err(|error| of_service(&error.into()))?;
         let writer = service.store().writer_task(&new_table.target());
-        let (staged, count) = self.write(service, &rows, &rows.schema, writer, None).await?;
+        let given = found.schema.clone();
+        let (staged, count) = write(found, &given, writer, None).await?;
         let commit = Commit::new().create(new_table).add_all(staged, &[]);
         service.store().commit(commit).await.map_err(|error| of_service(&error.into()))?;
         Ok(Done { rows: count, created: Some((database, name.table.clone())), ..Done::default() })
@@ -375,48 +539,113 @@ impl Run {
         columns: &[String],
         query: &Ast,
     ) -> Result<Done, SqlFault> {
-        let unknown = || SqlFault::new(sql::UNKNOWN_TABLE, format!("the table '{}' does not exist", name.table));
-        let handle = scope.table(name).ok_or_else(unknown)?;
-        let rows = self.plan(service, scope, query).await?;
-        let positions = insert_positions(&handle.schema, columns, &rows.schema)?;
+        // A table that is not there is told before the query is planned.
+        let handle = scope.table(name).ok_or_else(|| unknown_table(name))?;
+        let (query, _) = sql::typed_values(query, &handle.schema, columns);
+        let rows = self.plan(service, scope, &query).await?;
+        let found = Found { stream: self.stream(service, &rows).await?, schema: &rows.schema, is_engine: false };
+        self.fill(service, scope, name, columns, found).await
+    }
+
+    /// Adds rows to a table.
+    async fn fill(
+        &self,
+        service: &Service,
+        scope: &SqlScope,
+        name: &TableName,
+        columns: &[String],
+        found: Found<'_>,
+    ) -> Result<Done, SqlFault> {
+        let handle = scope.table(name).ok_or_else(|| unknown_table(name))?;
+        let positions = insert_positions(&handle.schema, columns, found.schema)?;
         let snapshot = service.store().snapshot();
-        let table = snapshot.table(&handle.database, &handle.name).ok_or_else(unknown)?;
+        let table = snapshot.table(&handle.database, &handle.name).ok_or_else(|| unknown_table(name))?;
         let given = TableSchema::new(positions.iter().map(|at| handle.schema.columns[*at].clone()).collect());
         let writer = service.store().writer_task(&table.target());
-        let (staged, count) = self.write(service, &rows, &given, writer, Some((&handle.schema, &positions))).await?;
+        let (staged, count) = write(found, &given, writer, Some((&handle.schema, &positions))).await?;
         service.store().commit(Commit::new().add_all(staged, &[])).await.map_err(|error| of_service(&error.into()))?;
         Ok(Done { rows: count, ..Done::default() })
     }
+}
 
-    /// Streams a query's rows into a writer. `spread` puts the columns at their places in a wider table.
-    async fn write(
-        &self,
-        service: &Service,
-        rows: &SqlRows,
-        given: &TableSchema,
-        mut writer: tidewater_store::ExtentWriterTask,
-        spread: Option<(&TableSchema, &[usize])>,
-    ) -> Result<(Vec<tidewater_store::StagedExtent>, u64), SqlFault> {
-        let mut stream = self.stream(service, rows).await?;
-        let mut count = 0;
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|error| fault_of(&error))?;
-            let mut rejects = Rejects::default();
-            let mut batch = engine_batch(&batch, given, &mut rejects)
-                .map_err(|error| SqlFault::new(sql::SYSTEM, error.to_string()))?;
-            if let Some(reject) = rejects.samples.first() {
-                let message = format!("column '{}': {}", reject.column, reject.message);
-                return Err(SqlFault::new("22003", message));
-            }
-            if let Some((schema, positions)) = spread {
-                batch = spread_columns(&batch, schema, positions).map_err(|error| fault_of(&error))?;
-            }
-            count += batch.num_rows() as u64;
-            writer.write(batch).await.map_err(|error| of_service(&error.into()))?;
-        }
-        let staged = writer.finish().await.map_err(|error| of_service(&error.into()))?;
-        Ok((staged, count))
+fn unknown_table(name: &TableName) -> SqlFault {
+    SqlFault::new(sql::UNKNOWN_TABLE, format!("the table '{}' does not exist", name.table))
+}
+
+/// The database in which a table can be made.
+fn new_table(scope: &SqlScope, name: &TableName) -> Result<String, SqlFault> {
+    let database = target_database(scope, name)?;
+    let qualified = TableName { database: Some(database.clone()), table: name.table.clone() };
+    match scope.table(&qualified) {
+        Some(_) => Err(SqlFault::new(sql::TABLE_EXISTS, format!("the table '{}' exists already", name.table))),
+        None => Ok(database),
     }
+}
+
+/// Rows on their way into a table.
+struct Found<'a> {
+    stream: SendableRecordBatchStream,
+    schema: &'a TableSchema,
+    /// In the engine's forms of KQL's types, not in SQL's.
+    is_engine: bool,
+}
+
+impl Found<'_> {
+    /// The batch with the columns of `given`, which has as many.
+    fn converted(&self, batch: &RecordBatch, given: &TableSchema) -> Result<RecordBatch, SqlFault> {
+        let internal = |error: String| SqlFault::new(sql::SYSTEM, error);
+        let mut rejects = Rejects::default();
+        if !self.is_engine {
+            let batch = engine_batch(batch, given, &mut rejects).map_err(|error| internal(error.to_string()))?;
+            return no_rejects(&rejects).map(|()| batch);
+        }
+        let mut columns = Vec::with_capacity(given.columns.len());
+        for (at, (from, to)) in self.schema.columns.iter().zip(&given.columns).enumerate() {
+            if from.ty == to.ty {
+                columns.push(Arc::clone(batch.column(at)));
+                continue;
+            }
+            if matches!(from.ty, KqlType::Decimal | KqlType::DateTime | KqlType::TimeSpan | KqlType::Guid) {
+                let message = format!("column '{}' is {}, found {}; convert it in the query", to.name, to.ty, from.ty);
+                return Err(SqlFault::new(sql::TYPE_MISMATCH, message));
+            }
+            let one = batch.project(&[at]).map_err(|error| internal(error.to_string()))?;
+            let wanted = TableSchema::new(vec![to.clone()]);
+            let one = engine_batch(&one, &wanted, &mut rejects).map_err(|error| internal(error.to_string()))?;
+            columns.push(Arc::clone(one.column(0)));
+        }
+        no_rejects(&rejects)?;
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(given.arrow(), columns, &options).map_err(|error| internal(error.to_string()))
+    }
+}
+
+fn no_rejects(rejects: &Rejects) -> Result<(), SqlFault> {
+    match rejects.samples.first() {
+        None => Ok(()),
+        Some(reject) => Err(SqlFault::new("22003", format!("column '{}': {}", reject.column, reject.message))),
+    }
+}
+
+/// Streams rows into a writer. `spread` puts the columns at their places in a wider table.
+async fn write(
+    mut found: Found<'_>,
+    given: &TableSchema,
+    mut writer: tidewater_store::ExtentWriterTask,
+    spread: Option<(&TableSchema, &[usize])>,
+) -> Result<(Vec<tidewater_store::StagedExtent>, u64), SqlFault> {
+    let mut count = 0;
+    while let Some(batch) = found.stream.next().await {
+        let batch = batch.map_err(|error| fault_of(&error))?;
+        let mut batch = found.converted(&batch, given)?;
+        if let Some((schema, positions)) = spread {
+            batch = spread_columns(&batch, schema, positions).map_err(|error| fault_of(&error))?;
+        }
+        count += batch.num_rows() as u64;
+        writer.write(batch).await.map_err(|error| of_service(&error.into()))?;
+    }
+    let staged = writer.finish().await.map_err(|error| of_service(&error.into()))?;
+    Ok((staged, count))
 }
 
 fn note(mark: &Arc<Mark>, outcome: &Result<Done, Stopped>) {
@@ -428,21 +657,21 @@ fn note(mark: &Arc<Mark>, outcome: &Result<Done, Stopped>) {
     }
 }
 
-fn system(error: &Error) -> SqlFault {
+pub(super) fn system(error: &Error) -> SqlFault {
     tracing::error!(%error, "a job met an internal error");
     SqlFault::new(sql::SYSTEM, "an internal error stopped the query")
 }
 
 /// SQLSTATE of what the caller may not do.
 const FORBIDDEN: &str = "42501";
-const UNKNOWN_DATABASE: &str = "3D000";
+pub(super) const UNKNOWN_DATABASE: &str = "3D000";
 
-fn forbidden(error: &Error) -> SqlFault {
+pub(super) fn forbidden(error: &Error) -> SqlFault {
     SqlFault::new(FORBIDDEN, error.message())
 }
 
 /// A service error as a job's.
-fn of_service(error: &Error) -> SqlFault {
+pub(super) fn of_service(error: &Error) -> SqlFault {
     match error.fault() {
         Fault::EntityExists => SqlFault::new(sql::TABLE_EXISTS, error.message()),
         Fault::EntityNotFound => SqlFault::new(sql::UNKNOWN_TABLE, error.message()),
@@ -452,7 +681,7 @@ fn of_service(error: &Error) -> SqlFault {
     }
 }
 
-fn target_database(scope: &SqlScope, name: &TableName) -> Result<String, SqlFault> {
+pub(super) fn target_database(scope: &SqlScope, name: &TableName) -> Result<String, SqlFault> {
     match &name.database {
         None => Ok(scope.search[0].clone()),
         Some(database) => scope

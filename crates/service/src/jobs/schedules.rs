@@ -11,8 +11,8 @@ use tidewater_store::JobRecord;
 use super::list::Keep;
 use super::times::Times;
 use super::{
-    Cancelled, Filter, Job, ListRequest, Page, ScheduledRun, Source, State, Submission, Tenant, body_of, now_micros,
-    runner,
+    Cancelled, Filter, Job, Language, ListRequest, Page, ScheduledRun, Source, State, Submission, Tenant, body_of,
+    now_micros, runner,
 };
 use crate::error::{Error, Result};
 use crate::service::Service;
@@ -464,6 +464,7 @@ impl Service {
 /// A submission with the built-in parameter, where its statement may use it.
 fn timed(mut submission: Submission, due: i64) -> Submission {
     let uses_it = match &submission.source {
+        Source::Sql(sql) if submission.language == Language::Kql => sql.contains(TIME_PARAMETER),
         Source::Sql(sql) => submission.parameters.is_some() || sql.contains(&format!("${TIME_PARAMETER}")),
         Source::Template(_) => true,
     };

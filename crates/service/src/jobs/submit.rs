@@ -1,12 +1,16 @@
 //! Submission: everything that can be refused without the catalog is refused before a record exists.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tidewater_plan::sql::{Statement, parse_statement, plan_rows};
+use tidewater_plan::sql::{Statement, parse_statements, plan_rows};
 
+use super::Language;
+use super::kql;
 use super::results::kept_schema;
+use super::session;
 use super::{Body, Job, KIND, Live, MAX_WAITING, ScheduledRun, State, Tenant, job_of, parameters, runner};
 use crate::context::{Context, DEFAULT_DATABASE};
 use crate::error::{Error, Fault, Result};
@@ -37,8 +41,11 @@ pub enum Source {
 pub struct Submission {
     /// The fields that the caller gave.
     pub request: Value,
-    /// The statement.
+    /// The statement, or the KQL query.
     pub source: Source,
+    /// Its language.
+    #[serde(default)]
+    pub language: Language,
     /// Values for its placeholders; `None` leaves `$` alone in a statement that was sent.
     pub parameters: Option<Map<String, Value>>,
     /// The database; `None` is all of them.
@@ -102,9 +109,17 @@ pub struct TableRead {
     pub size: Option<(u64, u64)>,
 }
 
+/// What a job runs.
+pub(super) enum Work {
+    /// Statements, one after the other.
+    Sql(Vec<Statement>),
+    /// A query with the values of its declared parameters.
+    Kql(HashMap<String, Value>),
+}
+
 /// A statement ready to run.
 struct Prepared {
-    statement: Statement,
+    work: Work,
     sql: String,
     effective: String,
     template_name: Option<String>,
@@ -137,13 +152,13 @@ impl Service {
         let jobs = self.store().jobs();
         let key = self.own_key(tenant, &idempotency.key);
         // What cannot be submitted leaves no key behind.
-        self.prepare(tenant, &submission).await?;
+        let prepared = self.prepare(tenant, &submission).await?;
         loop {
             let id = uuid::Uuid::new_v4().to_string();
             let value = json!({"fingerprint": idempotency.fingerprint, "job": id});
             match jobs.insert(KEY_KIND, &scope, &key, |_| (String::new(), value)).await {
                 Ok(_) => {
-                    let submitted = self.submit_as(tenant, submission, id).await;
+                    let submitted = self.submit_prepared(tenant, submission, prepared, id).await;
                     if submitted.is_err() {
                         jobs.remove(KEY_KIND, &scope, &key).await?;
                     }
@@ -174,15 +189,21 @@ impl Service {
     pub async fn dry_run(&self, tenant: &Tenant, submission: &Submission) -> Result<DryRun> {
         let prepared = self.prepare(tenant, submission).await?;
         let mut dry = DryRun { sql: prepared.effective, columns: Vec::new(), reads: Vec::new(), plan: None };
-        let query = match &prepared.statement {
+        let statement = match prepared.work {
+            Work::Sql(mut statements) if statements.len() == 1 => statements.remove(0),
+            Work::Sql(_) => return Err(Error::bad_request("a dry run takes one statement")),
+            Work::Kql(parameters) => return self.dry_run_kql(tenant, submission, dry, parameters).await,
+        };
+        let query = match &statement {
             Statement::Rows(query) | Statement::CreateTableAs { query, .. } | Statement::InsertInto { query, .. } => {
                 query
             }
-            Statement::ShowTables | Statement::DropTable { .. } => return Ok(dry),
+            _ => return Ok(dry),
         };
         let refused = |fault: tidewater_plan::sql::SqlFault| Error::bad_request(fault.message);
         let mut context = Context::new(submission.database.as_deref().unwrap_or(DEFAULT_DATABASE));
         context.sign_in(Arc::new(submission.identity.clone()));
+        context.tenant = Some(tenant.clone());
         let (scope, seen) = runner::scope(self, &context, submission.database.as_deref()).map_err(refused)?;
         // What exists and may not be read does not resolve; that it is forbidden says more.
         let refused = |fault: tidewater_plan::sql::SqlFault| match runner::forbidden_name(&fault, &seen) {
@@ -193,16 +214,42 @@ impl Service {
         let names = rows.schema.columns.iter().map(|column| column.name.clone());
         let schema = kept_schema(rows.plan.schema().as_arrow(), names).map_err(refused)?;
         dry.columns = schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect();
+        dry.reads = self.sized(rows.reads);
+        let optimized = self.sql_session().state().optimize(&rows.plan).map_err(Error::from)?;
+        dry.plan = Some(optimized.display_indent().to_string());
+        Ok(dry)
+    }
+
+    async fn dry_run_kql(
+        &self,
+        tenant: &Tenant,
+        submission: &Submission,
+        mut dry: DryRun,
+        parameters: HashMap<String, Value>,
+    ) -> Result<DryRun> {
+        let mut context = Context::new(submission.database.as_deref().unwrap_or(DEFAULT_DATABASE));
+        context.sign_in(Arc::new(submission.identity.clone()));
+        context.tenant = Some(tenant.clone());
+        context.parameters = parameters;
+        let planned = kql::plan(self, &context, &dry.sql).await.map_err(|fault| Error::bad_request(fault.message))?;
+        let names = planned.rows.schema.columns.iter().map(|column| column.name.clone());
+        let schema = kept_schema(planned.rows.plan.schema().as_arrow(), names)
+            .map_err(|fault| Error::bad_request(fault.message))?;
+        dry.columns = schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect();
+        dry.reads = self.sized(planned.rows.reads);
+        dry.plan = Some(planned.rows.plan.display_indent().to_string());
+        Ok(dry)
+    }
+
+    /// Tables with what is known of their size.
+    fn sized(&self, tables: Vec<(String, String)>) -> Vec<TableRead> {
         let snapshot = self.store().snapshot();
         let sized = |(database, name): (String, String)| {
             let table = snapshot.table(&database, &name);
             let size = table.map(|table| (table.row_count(), table.byte_size()));
             TableRead { database, name, size }
         };
-        dry.reads = rows.reads.into_iter().map(sized).collect();
-        let optimized = self.sql_session().state().optimize(&rows.plan).map_err(Error::from)?;
-        dry.plan = Some(optimized.display_indent().to_string());
-        Ok(dry)
+        tables.into_iter().map(sized).collect()
     }
 
     /// Refuses what a later submission would be refused for.
@@ -232,33 +279,60 @@ impl Service {
                 Some(all)
             }
         };
+        if submission.language == Language::Kql {
+            let work = Work::Kql(kql::prepare(&sql, parameters.unwrap_or_default())?);
+            return Ok(Prepared { work, effective: sql.clone(), sql, template_name });
+        }
         let effective = match &parameters {
             Some(parameters) => parameters::substitute(&sql, parameters)?,
             None => sql.clone(),
         };
-        let statement = parse_statement(&effective).map_err(|fault| Error::bad_request(fault.message))?;
-        if submission.target.is_some() && !matches!(statement, Statement::Rows(_)) {
+        let statements = parse_statements(&effective).map_err(|fault| Error::bad_request(fault.message))?;
+        if statements.is_empty() {
+            return Err(Error::bad_request("found no statement, expected one"));
+        }
+        if let Some(what) = statements.iter().find_map(session::needs_connection) {
+            return Err(Error::bad_request(format!("{what} needs a connection of the PostgreSQL protocol")));
+        }
+        if submission.target.is_some() && !matches!(statements.as_slice(), [Statement::Rows(_)]) {
             return Err(Error::bad_request("ctasParameters and insertIntoParameters need a SELECT statement"));
         }
-        if submission.reads_only && !matches!(statement, Statement::Rows(_) | Statement::ShowTables) {
+        if submission.reads_only && statements.iter().any(session::writes) {
             return Err(Error::bad_request("a statement that writes is not taken here; submit it under /queries"));
         }
-        Ok(Prepared { statement, sql, effective, template_name })
+        Ok(Prepared { work: Work::Sql(statements), sql, effective, template_name })
     }
 
     pub(super) async fn submit_as(&self, tenant: &Tenant, submission: Submission, id: String) -> Result<Job> {
+        let prepared = self.prepare(tenant, &submission).await?;
+        self.submit_prepared(tenant, submission, prepared, id).await
+    }
+
+    async fn submit_prepared(
+        &self,
+        tenant: &Tenant,
+        submission: Submission,
+        prepared: Prepared,
+        id: String,
+    ) -> Result<Job> {
         if self.is_stopping() {
             return Err(Error::new(Fault::Stopping, "the server is stopping"));
         }
-        let Prepared { statement, sql, effective, template_name } = self.prepare(tenant, &submission).await?;
+        let Prepared { work, sql, effective, template_name } = prepared;
+        let (is_ctas, is_insert) = match &work {
+            Work::Sql(statements) => {
+                (statements.iter().any(Statement::is_ctas), statements.iter().any(Statement::is_insert))
+            }
+            Work::Kql(_) => (false, false),
+        };
         let effective_sql = (effective != sql).then_some(effective);
         let body = Body {
             request: submission.request,
             sql,
             effective_sql,
             database: submission.database,
-            is_ctas: statement.is_ctas() || matches!(submission.target, Some(Target::Create(_))),
-            is_insert: statement.is_insert() || matches!(submission.target, Some(Target::Insert(_))),
+            is_ctas: is_ctas || matches!(submission.target, Some(Target::Create(_))),
+            is_insert: is_insert || matches!(submission.target, Some(Target::Insert(_))),
             target: submission.target,
             client: submission.client,
             user: submission.user,
@@ -271,6 +345,8 @@ impl Service {
             kept: None,
             template_name,
             schedule: submission.schedule,
+            language: submission.language,
+            hidden: false,
         };
         let live = Live::default();
         {
@@ -292,7 +368,8 @@ impl Service {
         };
         let job = job_of(&record, record.created)?;
         let identity = Arc::new(submission.identity);
-        let run = runner::Run { scope: record.scope, id, body, statement, live, usage: Usage::default(), identity };
+        let run =
+            runner::Run { scope: record.scope, id, body, work, live, usage: Usage::default(), identity, session: None };
         let service = self.clone();
         self.spawn(async move { run.carry_out(&service).await });
         Ok(job)
