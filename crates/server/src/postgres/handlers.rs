@@ -19,8 +19,8 @@ use pgwire::api::auth::{
 };
 use pgwire::api::cancel::CancelHandler;
 use pgwire::api::portal::{Format, Portal, PortalExecutionState};
-use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
-use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
+use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler, send_describe_response};
+use pgwire::api::results::{DescribePortalResponse, FieldInfo, QueryResponse, Response, Tag};
 use pgwire::api::stmt::QueryParser;
 use pgwire::api::store::{Entry, PortalStore};
 use pgwire::api::{
@@ -28,7 +28,9 @@ use pgwire::api::{
 };
 use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::cancel::CancelRequest;
-use pgwire::messages::extendedquery::{Bind, BindComplete, Execute, PortalSuspended};
+use pgwire::messages::extendedquery::{
+    Bind, BindComplete, Describe, Execute, PortalSuspended, TARGET_TYPE_BYTE_PORTAL,
+};
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use pgwire::messages::startup::{Authentication, SecretKey};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
@@ -438,6 +440,32 @@ impl ExtendedQueryHandler for Door {
         }
         client.send(PgWireBackendMessage::BindComplete(BindComplete::new())).await?;
         Ok(())
+    }
+
+    // Drivers describe cursors that a statement declared as if they were portals of messages, as in PostgreSQL they are.
+    async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Arc<Prepared>>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let cursor = match message.name.as_deref() {
+            Some(name)
+                if message.target_type == TARGET_TYPE_BYTE_PORTAL
+                    && client.portal_store().get_portal(name).is_none() =>
+            {
+                self.session()?.cursor_columns(name).await
+            }
+            _ => None,
+        };
+        match cursor {
+            Some(columns) => {
+                let response = DescribePortalResponse::new(fields(&columns, &Format::UnifiedText)?);
+                send_describe_response(client, &response).await
+            }
+            None => self._on_describe(client, message).await,
+        }
     }
 
     // Rows go out as they come: the usual way of this message holds all of them in memory first.

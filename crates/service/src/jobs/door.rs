@@ -397,6 +397,11 @@ impl SqlSession {
         Ok(Described { columns, parameters })
     }
 
+    /// The columns of a cursor that a statement declared.
+    pub async fn cursor_columns(&self, name: &str) -> Option<SchemaRef> {
+        self.cursors.lock().await.get(name).map(|cursor| Arc::clone(&cursor.schema))
+    }
+
     /// Runs a statement with values for `$1`, `$2`, ...; `cancel` ends it.
     pub async fn run(
         &self,
