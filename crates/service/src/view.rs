@@ -161,7 +161,8 @@ impl View {
 
     /// Whether a name means the database `system`, which one that was made hides.
     fn is_system(&self, name: &str) -> bool {
-        system::is_database(name) && self.snapshot.database(name).is_none()
+        // The server's own work is done for many, and shows nobody what others ask.
+        !self.is_server && system::is_database(name) && self.snapshot.database(name).is_none()
     }
 
     fn deny(&self, action: String) {
