@@ -149,6 +149,16 @@ impl Columns {
         self.builders.len()
     }
 
+    /// The type of a column.
+    pub(crate) fn ty(&self, column: usize) -> KqlType {
+        self.types[column]
+    }
+
+    /// The name of a column.
+    pub(crate) fn name(&self, column: usize) -> &str {
+        &self.names[column]
+    }
+
     pub(crate) fn push_null(&mut self, column: usize) {
         self.builders[column].push_null(self.types[column]);
     }

@@ -9,14 +9,16 @@ use tidewater_kql::TableSchema;
 use crate::column::Columns;
 use crate::error::Error;
 use crate::input::{Input, read_error};
-use crate::mapping::Source;
+use crate::mapping::{Cell, Source};
 use crate::reject::Rejects;
+use crate::transform::Place;
 use crate::{DecodeOptions, Format, Records};
 
 pub(crate) struct DelimitedRecords {
     reader: Reader<Box<dyn BufRead + Send>>,
     columns: Columns,
-    sources: Vec<Option<Source>>,
+    cells: Vec<Cell>,
+    location: String,
     escaped: bool,
     batch_rows: usize,
     max_record_bytes: usize,
@@ -40,13 +42,14 @@ impl DelimitedRecords {
         input: Input,
         schema: &TableSchema,
         options: &DecodeOptions,
-        mapping: Option<Vec<Option<Source>>>,
+        mapping: Option<Vec<Cell>>,
     ) -> Result<Self, Error> {
-        let by_position = || (0..schema.columns.len()).map(|at| Some(Source::Ordinal(at))).collect();
+        let by_position = || (0..schema.columns.len()).map(|at| Cell::of(Source::Ordinal(at))).collect();
         Ok(Self {
             reader: cells(input.reader(options.compression)?, options.format),
             columns: Columns::new(schema, options.batch_rows),
-            sources: mapping.unwrap_or_else(by_position),
+            cells: mapping.unwrap_or_else(by_position),
+            location: options.location.clone(),
             escaped: options.format == Format::Tsve,
             batch_rows: options.batch_rows,
             max_record_bytes: options.max_record_bytes,
@@ -57,21 +60,22 @@ impl DelimitedRecords {
     }
 
     fn push_row(&mut self, byte: u64, rejects: &mut Rejects) -> Result<(), Error> {
-        for (column, source) in self.sources.iter().enumerate() {
-            let cell = match source {
-                Some(Source::Ordinal(at)) => self.record.get(*at).unwrap_or_default(),
-                Some(Source::Constant(text)) => text.as_bytes(),
+        let place = Place { location: &self.location, record: self.number };
+        for (column, cell) in self.cells.iter().enumerate() {
+            let bytes = match &cell.source {
+                Source::Ordinal(at) => self.record.get(*at).unwrap_or_default(),
+                Source::Constant(text) => text.as_bytes(),
                 _ => b"",
             };
-            let text = std::str::from_utf8(cell).map_err(|error| Error::Record {
+            let text = std::str::from_utf8(bytes).map_err(|error| Error::Record {
                 record: self.number,
                 byte,
                 message: format!("invalid UTF-8 at byte {} of a cell", error.valid_up_to() + 1),
             })?;
             if self.escaped && text.contains('\\') {
-                self.columns.push_text(column, &unescape(text), self.number, rejects);
+                self.columns.put_text(column, cell, &unescape(text), place, rejects);
             } else {
-                self.columns.push_text(column, text, self.number, rejects);
+                self.columns.put_text(column, cell, text, place, rejects);
             }
         }
         Ok(())

@@ -37,14 +37,19 @@ pub fn infer_schema(input: Input, options: &DecodeOptions) -> Result<Inferred, E
         Format::Parquet => {
             Ok(Inferred { schema: crate::parquet::infer(input, options.compression)?, has_header: false })
         }
+        Format::Avro | Format::ApacheAvro => {
+            Ok(Inferred { schema: crate::avro::infer(input, options.compression)?, has_header: false })
+        }
+        Format::Orc => Ok(Inferred { schema: crate::orc::infer(input, options.compression)?, has_header: false }),
         Format::Json | Format::MultiJson => infer_json(input, options),
         Format::Txt | Format::Raw => {
             let schema = TableSchema::new(vec![Column::new("Column1", KqlType::String)]);
             Ok(Inferred { schema, has_header: false })
         }
         Format::W3cLogFile => infer_w3c(input, options),
-        format if format.delimiter().is_some() => infer_delimited(input, options),
-        other => Err(Error::NotServed(format!("the ingestion format '{}'", other.name()))),
+        Format::Csv | Format::Tsv | Format::Tsve | Format::Psv | Format::Scsv | Format::Sohsv => {
+            infer_delimited(input, options)
+        }
     }
 }
 

@@ -12,8 +12,9 @@ use tidewater_kql::TableSchema;
 use crate::column::{Columns, JsonValue};
 use crate::error::Error;
 use crate::input::{Input, read_error, read_line};
-use crate::mapping::{PathStep, Source};
+use crate::mapping::{Cell, PathStep, Source};
 use crate::reject::Rejects;
+use crate::transform::Place;
 use crate::{DecodeOptions, Format, Records};
 
 /// Cuts an input into the texts of its records.
@@ -184,7 +185,7 @@ pub(crate) fn members(text: &str) -> Result<Vec<(Cow<'_, str>, &str)>, serde_jso
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The raw text at a path inside a record; `None` when there is nothing there.
-fn at_path<'a>(raw: &'a str, steps: &[PathStep]) -> Option<&'a str> {
+pub(crate) fn at_path<'a>(raw: &'a str, steps: &[PathStep]) -> Option<&'a str> {
     let mut current = raw;
     for step in steps {
         current = match step {
@@ -199,7 +200,8 @@ pub(crate) struct JsonRecords {
     splitter: Splitter,
     columns: Columns,
     names: HashMap<String, usize>,
-    mapping: Option<Vec<Option<Source>>>,
+    mapping: Option<Vec<Cell>>,
+    location: String,
     batch_rows: usize,
     text: Vec<u8>,
 }
@@ -209,13 +211,14 @@ impl JsonRecords {
         input: Input,
         schema: &TableSchema,
         options: &DecodeOptions,
-        mapping: Option<Vec<Option<Source>>>,
+        mapping: Option<Vec<Cell>>,
     ) -> Result<Self, Error> {
         Ok(Self {
             splitter: Splitter::open(input, options)?,
             columns: Columns::new(schema, options.batch_rows),
             names: schema.columns.iter().enumerate().map(|(at, column)| (column.name.clone(), at)).collect(),
             mapping,
+            location: options.location.clone(),
             batch_rows: options.batch_rows,
             text: Vec::new(),
         })
@@ -245,15 +248,16 @@ impl Records for JsonRecords {
                         self.columns.push_json(at, JsonValue::of_raw(raw.unwrap_or("null")), record, rejects);
                     }
                 }
-                Some(sources) => {
-                    for (at, source) in sources.iter().enumerate() {
-                        match source {
-                            Some(Source::Path(steps)) => {
+                Some(cells) => {
+                    let place = Place { location: &self.location, record };
+                    for (at, cell) in cells.iter().enumerate() {
+                        match &cell.source {
+                            Source::Path(steps) => {
                                 let raw = at_path(text, steps).unwrap_or("null");
-                                self.columns.push_json(at, JsonValue::of_raw(raw), record, rejects);
+                                self.columns.put_json(at, cell, raw, place, rejects);
                             }
-                            Some(Source::Constant(constant)) => self.columns.push_text(at, constant, record, rejects),
-                            _ => self.columns.push_null(at),
+                            Source::Constant(constant) => self.columns.put_text(at, cell, constant, place, rejects),
+                            _ => self.columns.put_text(at, cell, "", place, rejects),
                         }
                     }
                 }

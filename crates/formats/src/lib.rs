@@ -5,7 +5,10 @@
 //! values that did not fit their column, or a schema inferred from a sample. Nothing here knows
 //! tables, commits or HTTP. Memory is bounded by the batch and record limits.
 
+mod arrow_json;
+mod avro;
 mod column;
+mod columnar;
 mod delimited;
 mod error;
 mod format;
@@ -13,21 +16,23 @@ mod infer;
 mod input;
 mod json;
 mod mapping;
+mod orc;
 mod packed;
 mod parquet;
 mod reject;
 mod text;
+mod transform;
 mod w3c;
 
 use arrow::record_batch::RecordBatch;
 use tidewater_kql::TableSchema;
 
+pub use columnar::engine_batch;
 pub use error::Error;
 pub use format::{Compression, Format};
 pub use infer::{Inferred, infer_schema};
 pub use input::Input;
-pub use mapping::{Mapping, MappingColumn, Source};
-pub use parquet::engine_batch;
+pub use mapping::{Mapping, MappingColumn, PathStep, Source, Transform};
 pub use reject::{Reject, Rejects};
 
 /// How to read the bytes.
@@ -39,6 +44,8 @@ pub struct DecodeOptions {
     pub compression: Compression,
     /// Leave out the first record (a header) of delimited text.
     pub ignore_first_record: bool,
+    /// The name of the file, for mappings that ask for it.
+    pub location: String,
     /// Where each column's value comes from; without one, by position (delimited text) or by name.
     pub mapping: Option<Mapping>,
     /// Rows per batch.
@@ -54,6 +61,7 @@ impl DecodeOptions {
             format,
             compression: Compression::None,
             ignore_first_record: false,
+            location: String::new(),
             mapping: None,
             batch_rows: 8192,
             max_record_bytes: 64 << 20,
@@ -104,11 +112,12 @@ pub fn decode(input: Input, schema: &TableSchema, options: DecodeOptions) -> Res
         Format::Csv | Format::Tsv | Format::Tsve | Format::Psv | Format::Scsv | Format::Sohsv => {
             Box::new(delimited::DelimitedRecords::open(input, schema, &options, mapping)?)
         }
-        Format::Txt | Format::Raw => Box::new(text::TextRecords::open(input, schema, &options)?),
+        Format::Txt | Format::Raw => Box::new(text::TextRecords::open(input, schema, &options, mapping)?),
         Format::Json | Format::MultiJson => Box::new(json::JsonRecords::open(input, schema, &options, mapping)?),
-        Format::Parquet => Box::new(parquet::ParquetRecords::open(input, schema, &options, mapping)?),
+        Format::Parquet => Box::new(parquet::open(input, schema, &options, mapping)?),
+        Format::Avro | Format::ApacheAvro => Box::new(avro::open(input, schema, &options, mapping)?),
+        Format::Orc => Box::new(orc::open(input, schema, &options, mapping)?),
         Format::W3cLogFile => Box::new(w3c::W3cRecords::open(input, schema, &options, mapping)?),
-        other => return Err(Error::NotServed(format!("the ingestion format '{}'", other.name()))),
     };
     Ok(Decoder { records, rejects: Rejects::default(), finished: false })
 }

@@ -8,12 +8,16 @@ use tidewater_kql::{KqlType, TableSchema};
 use crate::column::Columns;
 use crate::error::Error;
 use crate::input::{Input, read_error, read_line};
+use crate::mapping::{Cell, Source};
 use crate::reject::Rejects;
+use crate::transform::Place;
 use crate::{DecodeOptions, Format, Records};
 
 pub(crate) struct TextRecords {
     reader: Box<dyn BufRead + Send>,
     columns: Columns,
+    cells: Vec<Cell>,
+    location: String,
     whole: bool,
     batch_rows: usize,
     max_record_bytes: usize,
@@ -24,8 +28,14 @@ pub(crate) struct TextRecords {
 }
 
 impl TextRecords {
-    pub(crate) fn open(input: Input, schema: &TableSchema, options: &DecodeOptions) -> Result<Self, Error> {
+    pub(crate) fn open(
+        input: Input,
+        schema: &TableSchema,
+        options: &DecodeOptions,
+        mapping: Option<Vec<Cell>>,
+    ) -> Result<Self, Error> {
         match schema.columns.first() {
+            _ if mapping.is_some() => {}
             Some(first) if matches!(first.ty, KqlType::String | KqlType::Dynamic) => {}
             _ => {
                 let name = options.format.name();
@@ -34,7 +44,11 @@ impl TextRecords {
                 )));
             }
         }
+        let first = |at: usize| Cell::of(if at == 0 { Source::Ordinal(0) } else { Source::Nothing });
+        let by_position = || (0..schema.columns.len()).map(first).collect();
         Ok(Self {
+            cells: mapping.unwrap_or_else(by_position),
+            location: options.location.clone(),
             reader: input.reader(options.compression)?,
             columns: Columns::new(schema, options.batch_rows),
             whole: options.format == Format::Raw,
@@ -94,9 +108,14 @@ impl Records for TextRecords {
                 byte,
                 message: format!("invalid UTF-8 at its byte {}", error.valid_up_to() + 1),
             })?;
-            self.columns.push_text(0, text, self.record, rejects);
-            for column in 1..self.columns.len() {
-                self.columns.push_null(column);
+            let place = Place { location: &self.location, record: self.record };
+            for (column, cell) in self.cells.iter().enumerate() {
+                let value = match &cell.source {
+                    Source::Ordinal(_) => text,
+                    Source::Constant(constant) => constant,
+                    _ => "",
+                };
+                self.columns.put_text(column, cell, value, place, rejects);
             }
             rows += 1;
         }

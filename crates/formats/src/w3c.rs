@@ -10,27 +10,24 @@ use arrow::record_batch::RecordBatch;
 use tidewater_kql::TableSchema;
 
 use crate::column::Columns;
+use crate::columnar::cells_or_names;
 use crate::error::Error;
 use crate::input::{Input, read_line};
-use crate::mapping::Source;
+use crate::mapping::{Cell, Source};
 use crate::reject::Rejects;
+use crate::transform::Place;
 use crate::{DecodeOptions, Records};
 
 /// Begins the directive that names the fields of what follows.
 const FIELDS: &str = "#Fields:";
 
-/// What a column is filled from.
-enum Cell {
-    /// A field by its name.
-    Field(String),
-    Constant(String),
-    Nothing,
-}
-
 pub(crate) struct W3cRecords {
     lines: Lines,
     columns: Columns,
     cells: Vec<Cell>,
+    location: String,
+    /// Records so far, without directives.
+    records: u64,
     batch_rows: usize,
 }
 
@@ -172,17 +169,13 @@ impl W3cRecords {
         input: Input,
         schema: &TableSchema,
         options: &DecodeOptions,
-        mapping: Option<Vec<Option<Source>>>,
+        mapping: Option<Vec<Cell>>,
     ) -> Result<Self, Error> {
-        let by_name = || schema.columns.iter().map(|column| Some(Source::Field(column.name.clone()))).collect();
-        let cells = mapping.unwrap_or_else(by_name).into_iter().map(|source| match source {
-            Some(Source::Field(name)) => Cell::Field(name),
-            Some(Source::Constant(text)) => Cell::Constant(text),
-            _ => Cell::Nothing,
-        });
+        let cells = cells_or_names(schema, mapping);
+        let location = options.location.clone();
         let columns = Columns::new(schema, options.batch_rows);
         let lines = Lines::open(input, options)?;
-        Ok(Self { lines, columns, cells: cells.collect(), batch_rows: options.batch_rows })
+        Ok(Self { lines, columns, cells, location, records: 0, batch_rows: options.batch_rows })
     }
 }
 
@@ -194,15 +187,20 @@ impl Records for W3cRecords {
                 break;
             }
             let number = self.lines.number;
+            self.records += 1;
             for (column, cell) in self.cells.iter().enumerate() {
-                let value = match cell {
-                    Cell::Field(name) => self.lines.field(name),
-                    Cell::Constant(text) => Some(Cow::Borrowed(text.as_str())),
-                    Cell::Nothing => None,
+                let value = match &cell.source {
+                    Source::Field(name) => self.lines.field(name),
+                    Source::Constant(text) => Some(Cow::Borrowed(text.as_str())),
+                    _ => None,
                 };
-                match value {
-                    Some(value) => self.columns.push_text(column, &value, number, rejects),
-                    None => self.columns.push_null(column),
+                // A transformation counts records; what does not fit is told by its line.
+                let record = if cell.transform.is_some() { self.records } else { number };
+                let place = Place { location: &self.location, record };
+                match (value, cell.transform) {
+                    (Some(value), _) => self.columns.put_text(column, cell, &value, place, rejects),
+                    (None, Some(_)) => self.columns.put_text(column, cell, "", place, rejects),
+                    (None, None) => self.columns.push_null(column),
                 }
             }
             rows += 1;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
+mod typed;
+
 use std::io::Write;
 
 use arrow::array::AsArray;
@@ -216,12 +218,6 @@ fn txt_is_a_record_per_line_and_raw_is_one_record() {
     assert_eq!(text(&batches[0], 0), [Some("one".into()), Some("".into()), Some("two".into())]);
     let (batches, _) = read("one\ntwo", &table, DecodeOptions::new(Format::Raw));
     assert_eq!(text(&batches[0], 0), [Some("one\ntwo".into())]);
-}
-
-#[test]
-fn formats_that_are_not_served_are_named() {
-    let table = schema(&[("a", KqlType::Long)]);
-    assert_eq!(fails("", &table, DecodeOptions::new(Format::Orc)), "the ingestion format 'orc' is not served yet");
 }
 
 #[test]

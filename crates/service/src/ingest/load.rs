@@ -29,6 +29,9 @@ pub(crate) enum Place {
     },
 }
 
+/// The name of data that comes with a request.
+pub(crate) const REQUEST_BODY: &str = "request body";
+
 /// One input.
 pub(crate) struct Source {
     /// For messages.
@@ -71,6 +74,9 @@ impl Source {
     fn options(&self, properties: &IngestProperties) -> DecodeOptions {
         let mut options = DecodeOptions::new(self.format);
         options.compression = self.compression;
+        if self.name != REQUEST_BODY {
+            options.location = self.name.clone();
+        }
         options.mapping = properties.mapping.clone();
         options.ignore_first_record = properties.header == Header::Yes;
         options
@@ -201,7 +207,7 @@ pub(crate) fn prepared(
 pub(super) fn at(name: &str, error: tidewater_formats::Error) -> Error {
     let error = Error::from(error);
     match name {
-        "" | "request body" => error,
+        "" | REQUEST_BODY => error,
         name => Error::new(error.fault().clone(), format!("{name}: {}", error.message())),
     }
 }

@@ -129,7 +129,7 @@ pub(crate) fn format_of(name: Option<&str>) -> Result<Format> {
     match name.map(str::trim).filter(|name| !name.is_empty()) {
         None => Ok(Format::Csv),
         Some(name) => Format::parse(name).ok_or_else(|| {
-            Error::new(Fault::FormatNotSupported, format!("data format '{name}' is not known; one of csv, tsv, psv, scsv, sohsv, txt, raw, json, multijson, parquet is expected"))
+            Error::new(Fault::FormatNotSupported, format!("data format '{name}' is not known; one of csv, tsv, tsve, psv, scsv, sohsv, txt, raw, json, multijson, parquet, avro, apacheavro, orc, w3clogfile is expected"))
         }),
     }
 }
@@ -267,7 +267,7 @@ impl Service {
                 }
             },
             sources: vec![load::Source {
-                name: "request body".to_string(),
+                name: load::REQUEST_BODY.to_string(),
                 payload: request.payload,
                 format,
                 compression,
@@ -343,6 +343,6 @@ impl Service {
             );
         }
         let inner = self.inner();
-        inner.maintenance.after_ingestion(&inner.store, loaded.table, &tokio::runtime::Handle::current());
+        inner.maintenance.after_ingestion(&inner.store, loaded.table);
     }
 }

@@ -30,11 +30,13 @@ fn open_service(folder: &Path) -> Service {
 
 fn open_service_with(folder: &Path, options: ServiceOptions) -> Service {
     // Found when the test runs, not when it is built: checkouts may share what is compiled.
-    let data = std::env::current_dir().unwrap().join("../../cases/entities/data");
+    let cases = std::env::current_dir().unwrap().join("../../cases");
+    let files = cases.join("ingest/data");
     let options = ServiceOptions {
         memory_bytes: 1 << 30,
         max_concurrent: 100,
-        external_directories: vec![data],
+        external_directories: vec![cases.join("entities/data"), files.clone()],
+        ingest_directories: vec![files],
         cluster_names: vec!["http://127.0.0.1:8080".to_string(), "here".to_string()],
         rights: Rights::with_administrators(&["anonymous".to_string()]).unwrap(),
         library: true,
