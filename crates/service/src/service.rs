@@ -90,6 +90,16 @@ pub(crate) struct Inner {
     stopping: AtomicBool,
 }
 
+/// A service that may be gone.
+pub(crate) struct WeakService(std::sync::Weak<Inner>);
+
+impl WeakService {
+    /// The service while somebody holds it.
+    pub(crate) fn upgrade(&self) -> Option<Service> {
+        self.0.upgrade().map(|inner| Service { inner })
+    }
+}
+
 impl Service {
     /// Opens the data directory and makes the default database if it is missing. Must be called on a runtime.
     pub fn open(directory: &Path, options: ServiceOptions) -> Result<Service> {
@@ -168,6 +178,7 @@ impl Service {
         service.ensure_default_database()?;
         service.synchronize_library()?;
         service.start_upkeep();
+        service.start_merging();
         Ok(service)
     }
 
@@ -215,6 +226,11 @@ impl Service {
             scope.spawn(move || runtime.block_on(crate::library::synchronize(&store, is_wanted))).join()
         });
         done.unwrap_or_else(|_| Err(Error::internal("making the functions library panicked")))
+    }
+
+    /// A handle that does not keep the service.
+    pub(crate) fn downgrade(&self) -> WeakService {
+        WeakService(Arc::downgrade(&self.inner))
     }
 
     pub(crate) fn inner(&self) -> &Inner {

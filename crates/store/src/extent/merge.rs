@@ -2,8 +2,10 @@
 //!
 //! Rows are read through the same scan that queries use and written by the same writer, so a merge also sorts its
 //! rows by time and brings them to the table's present columns. Extents are merged in commit order, and only with
-//! neighbours that carry the same `drop-by:` tags, so that dropping by tag stays exact; other tags are united.
+//! such as carry the same `drop-by:` tags, so that dropping by tag stays exact; other tags are united. What is merged is
+//! not new: its place in history is that of its youngest part, and each row keeps its own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::execution::context::{SessionConfig, SessionContext};
@@ -26,6 +28,9 @@ const DROP_BY: &str = "drop-by:";
 /// Small extents of like size that [`Store::merge_due`] waits for before it rewrites them: each row is rewritten
 /// about once each time the extent it is in has grown so many times.
 const TIER_WIDTH: usize = 8;
+
+/// Most characters of a merged extent's tags. Source: merge policy page.
+const MAX_TAG_LENGTH: usize = 1_000_000;
 
 /// What of a table may be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,15 +94,23 @@ pub(crate) async fn merge_due(store: &Store) -> Result<MergeReport> {
     let mut report = MergeReport::default();
     let tables: Vec<TableId> = store.snapshot().databases().flat_map(|d| d.stored_tables()).map(|t| t.id()).collect();
     for id in tables {
-        let snapshot = store.snapshot();
-        let Some(table) = snapshot.table_by_id(id) else { continue };
-        for group in groups(table, store, &MergeRules::default()) {
-            for tier in tiers(&group) {
-                merge_group(store, table, &tier, &mut report).await?;
-            }
+        for group in due(store, id, &MergeRules::default()) {
+            let done = merge_extents(store, id, &group).await?;
+            report.merged.extend(done.merged);
+            report.created.extend(done.created);
+            report.rows += done.rows;
         }
     }
     Ok(report)
+}
+
+/// Groups of a table's extents that are worth a merge each; none for a table that is gone.
+pub(crate) fn due(store: &Store, id: TableId, rules: &MergeRules) -> Vec<Vec<ExtentId>> {
+    let snapshot = store.snapshot();
+    let Some(table) = snapshot.table_by_id(id) else { return Vec::new() };
+    let groups = groups(table, store, rules);
+    let tiers = groups.iter().flat_map(|group| tiers(group));
+    tiers.map(|tier| tier.iter().map(|extent| extent.id()).collect()).collect()
 }
 
 /// Runs of small extents that may become one.
@@ -105,35 +118,47 @@ fn groups(table: &Table, store: &Store, rules: &MergeRules) -> Vec<Vec<Arc<Exten
     let options = &store.options().write;
     let (most_rows, most_bytes) = (options.extent_rows.min(rules.rows), options.extent_bytes);
     let is_small = |extent: &Extent| extent.rows() <= most_rows / 2 && extent.bytes() <= most_bytes / 2;
-    let mut groups: Vec<Vec<Arc<Extent>>> = vec![];
-    let mut rows = 0;
-    let mut bytes = 0;
-    let mut original = 0;
+    let mut groups: Vec<Group> = vec![];
+    // The group that still grows, for each set of `drop-by:` tags: extents of several sets may come in turns.
+    let mut open: HashMap<Vec<&String>, usize> = HashMap::new();
     let may = |extent: &Extent| is_small(extent) && extent.created() >= rules.since;
     for extent in table.extents().iter().filter(|extent| may(extent)) {
-        let fits = groups.last().filter(|group| group.len() < rules.extents).is_some_and(|group| {
-            let Some(last) = group.last() else { return false };
-            let is_near =
-                |other: &Arc<Extent>| extent.created().abs_diff(other.created()) <= rules.range.unsigned_abs();
-            rows + extent.rows() <= most_rows
-                && bytes + extent.bytes() <= most_bytes
-                && original + extent.original_bytes() <= rules.original_bytes
-                && drop_tags(last) == drop_tags(extent)
-                && group.iter().all(is_near)
+        let at = open.entry(drop_tags(extent)).or_insert(usize::MAX);
+        let fits = groups.get(*at).is_some_and(|group| {
+            group.extents.len() < rules.extents
+                && group.tags + tag_length(extent) <= MAX_TAG_LENGTH
+                && group.rows + extent.rows() <= most_rows
+                && group.bytes + extent.bytes() <= most_bytes
+                && group.original + extent.original_bytes() <= rules.original_bytes
+                && group.newest.max(extent.created()).abs_diff(group.oldest.min(extent.created()))
+                    <= rules.range.unsigned_abs()
         });
-        match groups.last_mut() {
-            Some(group) if fits => group.push(Arc::clone(extent)),
-            _ => {
-                (rows, bytes, original) = (0, 0, 0);
-                groups.push(vec![Arc::clone(extent)]);
-            }
+        if !fits {
+            *at = groups.len();
+            groups.push(Group { oldest: extent.created(), newest: extent.created(), ..Group::default() });
         }
-        rows += extent.rows();
-        bytes += extent.bytes();
-        original += extent.original_bytes();
+        let group = &mut groups[*at];
+        group.rows += extent.rows();
+        group.bytes += extent.bytes();
+        group.original += extent.original_bytes();
+        group.tags += tag_length(extent);
+        group.oldest = group.oldest.min(extent.created());
+        group.newest = group.newest.max(extent.created());
+        group.extents.push(Arc::clone(extent));
     }
-    groups.retain(|group| group.len() > 1);
-    groups
+    groups.into_iter().map(|group| group.extents).filter(|extents| extents.len() > 1).collect()
+}
+
+/// Extents that become one, and what they have together.
+#[derive(Default)]
+struct Group {
+    extents: Vec<Arc<Extent>>,
+    rows: u64,
+    bytes: u64,
+    original: u64,
+    tags: usize,
+    oldest: i64,
+    newest: i64,
 }
 
 /// Parts of a group whose extents are of like size and many enough.
@@ -148,6 +173,10 @@ fn tiers(group: &[Arc<Extent>]) -> Vec<Vec<Arc<Extent>>> {
     }
     tiers.retain(|extents| extents.len() >= TIER_WIDTH);
     tiers
+}
+
+fn tag_length(extent: &Extent) -> usize {
+    extent.tags().iter().map(String::len).sum()
 }
 
 fn drop_tags(extent: &Extent) -> Vec<&String> {
@@ -185,11 +214,13 @@ async fn merge_group(store: &Store, table: &Table, group: &[Arc<Extent>], report
         }
     }
     let created = group.iter().map(|extent| extent.created()).max().unwrap_or_default();
+    let Some(youngest) = group.iter().max_by_key(|extent| extent.ordinal()) else { return Ok(()) };
     let mut commit = Commit::new();
     for extent in group {
         commit = commit.drop_extent(table.id(), extent.id());
     }
-    let commit = commit.add_all(staged.into_iter().map(|extent| extent.with_created(created)), &tags);
+    let commit =
+        commit.add_all(staged.into_iter().map(|extent| extent.with_origin(youngest).with_created(created)), &tags);
     match store.commit(commit).await {
         Ok(committed) => {
             report.merged.extend(group.iter().map(|extent| extent.id()));

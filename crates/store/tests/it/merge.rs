@@ -46,6 +46,40 @@ async fn extents_with_other_drop_by_tags_stay_apart() {
 }
 
 #[tokio::test]
+async fn extents_of_several_tags_in_turns_are_merged_each_with_its_own() {
+    let directory = tempdir().unwrap();
+    let store = open(&directory);
+    let id = table(&store, "T", numbers_schema()).await.id();
+    for n in 0..20 {
+        let tag = if n % 2 == 0 { "drop-by:a" } else { "drop-by:b" };
+        append_tagged(&store, "T", vec![numbers(n * 10..n * 10 + 10)], &[tag]).await;
+    }
+    let report = store.merge_table(id).await.unwrap();
+    assert_eq!((report.merged.len(), report.created.len()), (20, 2));
+    let snapshot = store.snapshot();
+    let tags: Vec<_> =
+        snapshot.table("db", "T").unwrap().extents().iter().map(|extent| extent.tags().to_vec()).collect();
+    assert_eq!(tags.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(longs(&store, "T").await, (0..200).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_merged_is_not_new() {
+    let directory = tempdir().unwrap();
+    let store = open(&directory);
+    let id = table(&store, "T", numbers_schema()).await.id();
+    for n in 0..8 {
+        append_tagged(&store, "T", vec![numbers(n * 10..n * 10 + 10)], &[]).await;
+    }
+    let cursor = store.snapshot().cursor();
+    store.merge_table(id).await.unwrap();
+    let snapshot = store.snapshot();
+    let merged = snapshot.table("db", "T").unwrap().extents();
+    assert_eq!(merged.len(), 1);
+    assert!(merged[0].ordinal() < cursor, "who has read everything before the merge has read its rows");
+}
+
+#[tokio::test]
 async fn due_merges_wait_for_enough_extents_of_a_size() {
     let directory = tempdir().unwrap();
     let store = open(&directory);
