@@ -106,8 +106,8 @@ impl Binder<'_> {
             Ok(provider) => provider,
             Err(message) => return self.fail(diagnostic::GENERAL, span, message),
         };
-        let schema = match source.columns.is_empty() {
-            // A Delta table brings its columns.
+        let schema = match source.columns.is_empty() || source.kind == "delta" {
+            // A Delta table brings its columns, or at least its partitions.
             true => match tidewater_kql::TableSchema::of_arrow(&provider.schema()) {
                 Ok(schema) => schema,
                 Err(message) => return self.fail(diagnostic::GENERAL, span, message),

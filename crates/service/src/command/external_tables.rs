@@ -12,8 +12,8 @@ use super::Request;
 use super::schema::{TABLE_SCHEMA, columns_json, csl_schema, quoted_name};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
-use crate::external::External;
 use crate::external::location::shown;
+use crate::external::{DELTA, External};
 use crate::rights::roles::{Named, admin_of_new};
 use crate::stored::{self, StoredExternal, StoredMapping};
 use crate::table::{Cell, Columns, TableBuilder};
@@ -48,7 +48,10 @@ const MAPPINGS: Columns = &[
 ];
 
 /// The type's name in answers. Source: show-external-tables page.
-const TABLE_TYPE: &str = "Blob";
+/// What answers call the kind of an external table.
+fn table_type(source: &ExternalSource) -> &'static str {
+    if source.kind == DELTA { "Delta" } else { "Blob" }
+}
 
 /// Runs a command about external tables.
 pub async fn run(request: &Request<'_>, command: ExternalTableCommand) -> Result<ResultTable> {
@@ -80,7 +83,7 @@ pub async fn run(request: &Request<'_>, command: ExternalTableCommand) -> Result
     }
 }
 
-fn of_definition(definition: &ExternalDefinition) -> Result<ExternalSource> {
+async fn of_definition(request: &Request<'_>, definition: &ExternalDefinition) -> Result<ExternalSource> {
     let uris = definition.uris.iter().map(|uri| match &uri.kind {
         ExprKind::Literal(Literal::String(text)) if !text.trim().is_empty() => Ok(text.clone()),
         _ => Err(Error::bad_request("a storage connection string must be a string literal that is not empty")),
@@ -89,7 +92,12 @@ fn of_definition(definition: &ExternalDefinition) -> Result<ExternalSource> {
     if uris.is_empty() {
         return Err(Error::bad_request("an external table needs a storage connection string"));
     }
-    let source = external_source(definition, uris).map_err(Error::bad_request)?;
+    let mut source = external_source(definition, uris).map_err(Error::bad_request)?;
+    if source.kind == DELTA {
+        External::check_delta(&source)?;
+        External::check(&source, None)?;
+        request.service.inner().external.delta_table(&source).await?.complete(&mut source);
+    }
     if source.columns.is_empty() {
         return Err(Error::bad_request("an external table needs columns"));
     }
@@ -111,7 +119,7 @@ fn flag(source: &ExternalSource, name: &str) -> bool {
 
 async fn put(request: &Request<'_>, mode: PutMode, name: &str, definition: &ExternalDefinition) -> Result<ResultTable> {
     let database = request.database()?;
-    let source = of_definition(definition)?;
+    let source = of_definition(request, definition).await?;
     let old = stored::find::<StoredExternal>(&request.snapshot, database, name);
     match (mode, &old) {
         (PutMode::Create, Some(_)) => return Err(Error::entity_exists("ExternalTable", name)),
@@ -145,7 +153,7 @@ async fn put(request: &Request<'_>, mode: PutMode, name: &str, definition: &Exte
     let columns: Vec<Value> = columns.map(|column| json!({"Name": column.name, "CslType": column.ty.name()})).collect();
     out.row(vec![
         name.into(),
-        TABLE_TYPE.into(),
+        table_type(&external.source).into(),
         external.folder.as_str().into(),
         external.docstring.as_str().into(),
         Value::from(columns).to_string().into(),
@@ -258,7 +266,7 @@ fn rows(tables: impl IntoIterator<Item = (String, StoredExternal)>) -> Result<Re
     for (name, external) in tables {
         out.row(vec![
             name.into(),
-            TABLE_TYPE.into(),
+            table_type(&external.source).into(),
             external.folder.as_str().into(),
             external.docstring.as_str().into(),
             properties(&external.source).to_string().into(),

@@ -5,11 +5,12 @@
 //! few batches; files that can only be read from their end wait in a spool on disk.
 
 mod call;
+pub(crate) mod delta;
 pub mod location;
 mod paths;
 pub(crate) mod sql;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -80,6 +81,8 @@ pub(crate) struct Artifact {
     pub size: Option<u64>,
     values: BTreeMap<String, PathValue>,
     has_header: bool,
+    /// Names of columns in the file that the table names otherwise.
+    names: Option<Arc<HashMap<String, String>>>,
 }
 
 impl Artifact {
@@ -121,13 +124,24 @@ impl External {
         source: &ExternalSource,
         mapping: Option<&str>,
     ) -> Result<Arc<dyn TableProvider>> {
-        let reading = Reading::of(source, mapping)?;
-        Ok(Arc::new(ExternalTable {
-            external: Arc::clone(self),
-            schema: source.schema(),
-            source: source.clone(),
-            reading,
-        }))
+        let mut source = source.clone();
+        if source.kind == DELTA && source.format.is_none() {
+            // Named in a query: nobody has read its log yet.
+            External::check_delta(&source)?;
+            delta::DeltaTable::read(&self.policy, &delta::folder_of(&source)?)?.complete(&mut source);
+        }
+        let reading = Reading::of(&source, mapping)?;
+        Ok(Arc::new(ExternalTable { external: Arc::clone(self), schema: source.schema(), source, reading }))
+    }
+
+    /// Refuses what a Delta table tells by itself. Source: inline-external-table-operator page, Delta mode.
+    pub fn check_delta(source: &ExternalSource) -> Result<()> {
+        if source.format.is_some() || !source.partitions.is_empty() || !source.path.is_empty() {
+            return Err(Error::bad_request(
+                "external data of kind 'delta' takes no 'dataformat', 'partition by' or 'pathformat': its log tells them",
+            ));
+        }
+        delta::folder_of(source).map(drop)
     }
 
     /// The files of a source.
@@ -136,7 +150,29 @@ impl External {
         self.list(source, &reading).await
     }
 
+    /// What the log of a Delta table says.
+    pub async fn delta_table(self: &Arc<Self>, source: &ExternalSource) -> Result<delta::DeltaTable> {
+        let folder = delta::folder_of(source)?;
+        let this = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || delta::DeltaTable::read(&this.policy, &folder)).await;
+        read.map_err(|_| Error::internal("reading the log of a Delta table failed"))?
+    }
+
+    async fn delta_files(self: &Arc<Self>, source: &ExternalSource, reading: &Reading) -> Result<Vec<Artifact>> {
+        let table = self.delta_table(source).await?;
+        let names = (!table.physical.is_empty()).then(|| Arc::new(table.physical));
+        let artifacts = table.files.into_iter().map(|file| {
+            let uri = file.path.display().to_string();
+            let location = Location::File(uri.clone());
+            Artifact { location, uri, size: file.size, values: file.values, has_header: false, names: names.clone() }
+        });
+        Ok(artifacts.filter(|artifact| reading.wants(artifact)).collect())
+    }
+
     async fn list(self: &Arc<Self>, source: &ExternalSource, reading: &Reading) -> Result<Vec<Artifact>> {
+        if source.kind == DELTA {
+            return self.delta_files(source, reading).await;
+        }
         let format = PathFormat::of(source)?;
         let mut artifacts = Vec::new();
         for uri in &source.uris {
@@ -151,7 +187,7 @@ impl External {
                     }
                     let (uri, location) = (shown(uri).to_string(), Location::Url(url));
                     let values = BTreeMap::new();
-                    artifacts.push(Artifact { location, uri, size: None, values, has_header: false });
+                    artifacts.push(Artifact { location, uri, size: None, values, has_header: false, names: None });
                 }
                 Location::File(pattern) => {
                     let (this, wanted) = (Arc::clone(self), pattern.clone());
@@ -176,16 +212,13 @@ impl External {
                             size: Some(file.size),
                             values,
                             has_header: false,
+                            names: None,
                         });
                     }
                 }
             }
         }
-        artifacts.retain(|artifact| {
-            let name = artifact.uri.rsplit('/').next().unwrap_or(&artifact.uri);
-            reading.prefix.as_ref().is_none_or(|prefix| name.starts_with(prefix.as_str()))
-                && reading.extension.as_ref().is_none_or(|extension| name.ends_with(extension.as_str()))
-        });
+        artifacts.retain(|artifact| reading.wants(artifact));
         let mut folder = None;
         for artifact in &mut artifacts {
             let own = artifact.uri.rsplit_once('/').map(|(folder, _)| folder.to_string());
@@ -271,7 +304,7 @@ impl External {
                     let error = error.without_url();
                     Error::new(Fault::BadData, format!("{} broke off: {error}", artifact.uri))
                 };
-                if format != Format::Parquet && !compression.needs_seek() {
+                if !matches!(format, Format::Parquet | Format::Orc) && !compression.needs_seek() {
                     let uri = artifact.uri.clone();
                     let bytes = response.bytes_stream().map_err(move |error| {
                         std::io::Error::other(format!("{uri} broke off: {}", error.without_url()))
@@ -303,6 +336,9 @@ impl External {
     }
 }
 
+/// The kind of Delta tables.
+pub(crate) const DELTA: &str = "delta";
+
 /// Properties that external data can have. Those that matter when writing only are taken and do nothing.
 const PROPERTIES: &[&str] = &[
     "format",
@@ -326,7 +362,7 @@ impl Reading {
     fn of(source: &ExternalSource, mapping: Option<&str>) -> Result<Reading> {
         match source.kind.as_str() {
             // The last two are the older names of the same. Source: external-tables-azure-storage page.
-            "storage" | "blob" | "adl" => {}
+            "storage" | "blob" | "adl" | DELTA => {}
             other => return Err(Error::not_served(format!("external data of kind '{other}'"))),
         }
         for (name, _) in &source.properties {
@@ -371,6 +407,13 @@ impl Reading {
             prefix: source.property("namePrefix").map(str::to_string),
             extension: source.property("fileExtension").map(str::to_string),
         })
+    }
+
+    /// Whether a file's name is one of those that are read.
+    fn wants(&self, artifact: &Artifact) -> bool {
+        let name = artifact.uri.rsplit('/').next().unwrap_or(&artifact.uri);
+        self.prefix.as_ref().is_none_or(|prefix| name.starts_with(prefix.as_str()))
+            && self.extension.as_ref().is_none_or(|extension| name.ends_with(extension.as_str()))
     }
 
     /// The declared format, else what the name tells, else CSV. Source: externaldata-operator page.
@@ -573,7 +616,10 @@ impl FilePlan {
         sender: &Sender<EngineResult<RecordBatch>>,
     ) -> Result<bool> {
         let (input, compression, spooled) = opened;
-        let by_name = matches!(format, Format::Json | Format::MultiJson | Format::Parquet);
+        let by_name = matches!(
+            format,
+            Format::Json | Format::MultiJson | Format::Parquet | Format::Avro | Format::ApacheAvro | Format::Orc
+        );
         // Without a mapping, formats with names are read for the wanted columns only.
         let places: Vec<usize> = match by_name && self.reading.mapping.is_none() {
             true => {
@@ -585,7 +631,11 @@ impl FilePlan {
         let schema = TableSchema::new(places.iter().map(|at| self.columns[*at].clone()).collect());
         let mut options = DecodeOptions::new(format);
         options.compression = compression;
-        options.mapping = self.reading.mapping.clone();
+        options.location = artifact.uri.clone();
+        options.mapping = match &artifact.names {
+            Some(names) => Some(delta::DeltaTable::mapping(names, &schema.columns)),
+            None => self.reading.mapping.clone(),
+        };
         options.ignore_first_record = artifact.has_header && format.delimiter().is_some();
         let at = |error: tidewater_formats::Error| {
             let error = Error::from(error);
