@@ -70,6 +70,13 @@ fmt:
 build: web
 	cargo build --workspace --release
 
+## make soak          clients, merges and kills for a while; nothing may be lost or doubled (TIME=1200)
+TIME ?= 1200
+.PHONY: soak
+soak:
+	cargo build --workspace --profile quick
+	$(PYTHON) tests/soak/soak.py --server "$(CARGO_TARGET_DIR)/quick/tidewater" --time $(TIME)
+
 ## make bench         compare with DuckDB and chDB on generated telemetry (ROWS=10000000 PROFILE=release)
 ROWS ?= 10000000
 PROFILE ?= release
