@@ -6,6 +6,7 @@
 //! too long, too large or for nobody.
 
 pub mod answer;
+pub mod care;
 mod command;
 pub mod context;
 mod dashboards;

@@ -97,6 +97,20 @@ pub enum Error {
         /// ` (process 123)` when the lock file tells.
         holder: String,
     },
+    /// A newer version has written the data directory.
+    #[error(
+        "data directory '{}' has format {format} of tidewater {version}; this version reads formats up to {supported}:          use a newer version", .path.display()
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        format: u64,
+        /// The newest that this version reads.
+        supported: u64,
+        /// The version that wrote it.
+        version: String,
+    },
     /// The operating system refused.
     #[error("cannot {action} '{}': {source}", .path.display())]
     Io {
@@ -169,7 +183,7 @@ impl Error {
         match self {
             Error::NotFound { .. } => ErrorKind::NotFound,
             Error::Exists { .. } => ErrorKind::Exists,
-            Error::Invalid(_) => ErrorKind::BadRequest,
+            Error::Invalid(_) | Error::Newer { .. } => ErrorKind::BadRequest,
             Error::Locked { .. } | Error::Stopped => ErrorKind::Unavailable,
             Error::Io { source, .. } => kind_of_io(source),
             Error::Catalog(error) => match error.sqlite_error_code() {

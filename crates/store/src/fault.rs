@@ -22,6 +22,8 @@ pub enum FaultPoint {
     DeltaLink,
     /// A dropped file about to be deleted.
     Reap,
+    /// A file of a backup or a restore about to be copied, and once more before its catalog gets its name.
+    Backup,
 }
 
 /// What happens at a point: nothing, an error, or the end of the process.

@@ -11,6 +11,7 @@
 //! - One process works on a data directory at a time.
 
 mod append;
+mod care;
 pub(crate) mod catalog;
 pub(crate) mod delta;
 mod error;
@@ -24,7 +25,10 @@ mod results;
 pub(crate) mod store;
 mod task;
 
+pub use care::backup::{BackupOptions, BackupReport, back_up, restore};
+pub use care::check::{CheckOptions, CheckReport, Finding, Severity, check_directory};
 pub use catalog::commit::{Commit, Committed, NewTable};
+pub use catalog::dropped::DroppedTable;
 pub use catalog::plan::{Alteration, COMPANION, CreateMode, FunctionSpec, TableSpec};
 pub use catalog::snapshot::{Database, Extent, Shape, Snapshot, Table};
 pub use catalog::{

@@ -126,7 +126,7 @@ impl ResultStore {
 }
 
 /// Prefix of files that are being written.
-const TEMPORARY: &str = ".writing-";
+pub(crate) const TEMPORARY: &str = ".writing-";
 
 /// How large results may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use datafusion::catalog::TableProvider;
 use parking_lot::{Mutex, RwLock};
 
 use crate::append::{self, Appends};
+use crate::care::stamp;
 use crate::catalog::commit::{self, Commit, Committed, NewTable};
 use crate::catalog::plan::{self, Alteration, CreateMode, Draft, FunctionSpec, TableSpec};
 use crate::catalog::snapshot::{Assembly, Database, Removed, Snapshot, Table};
@@ -142,12 +143,14 @@ impl Store {
         let root = absolute(directory)?;
         let layout = Layout::new(&root);
         files::create_directory(&root)?;
+        stamp::check(&root)?;
         let lock = DirectoryLock::take(&layout)?;
         for path in [layout.databases(), layout.results(), layout.temporary()] {
             files::create_directory(&path)?;
         }
         let mut catalog = SqliteCatalog::open(&layout.catalog(), options.faults.clone())?;
         files::sync_directory(&root)?;
+        stamp::write(&root)?;
         let reaper = files::start_reaper(options.faults.clone())?;
         let snapshot = Arc::new(load(&mut catalog, &layout, &reaper)?);
         sweep::sweep(&layout, &snapshot)?;
@@ -350,9 +353,14 @@ impl Store {
         merge::merge_extents(self, id, extents).await
     }
 
-    /// Merges, in every table, the small extents that have become worth it; to be called every few seconds.
+    /// Merges, in every table, the small extents that have become worth it, whatever their policies say.
     pub async fn merge_due(&self) -> Result<MergeReport> {
         merge::merge_due(self).await
+    }
+
+    /// Groups of a table's small extents that have become worth a merge each, for [`Store::merge_extents`].
+    pub fn due_merges(&self, id: TableId, rules: &MergeRules) -> Vec<Vec<ExtentId>> {
+        merge::due(self, id, rules)
     }
 
     /// What ran.
@@ -400,7 +408,7 @@ impl Store {
         &self.inner.options
     }
 
-    async fn change<T, F>(&self, plan: F) -> Result<(T, Arc<Snapshot>)>
+    pub(crate) async fn change<T, F>(&self, plan: F) -> Result<(T, Arc<Snapshot>)>
     where
         T: Send + 'static,
         F: FnOnce(&Snapshot, &mut Draft) -> Result<T> + Send + 'static,
@@ -436,7 +444,7 @@ fn absolute(directory: &Path) -> Result<PathBuf> {
     std::path::absolute(directory).map_err(Error::io("resolve", directory))
 }
 
-fn load(catalog: &mut dyn Catalog, layout: &Layout, reaper: &Reaper) -> Result<Snapshot> {
+pub(crate) fn load(catalog: &mut dyn Catalog, layout: &Layout, reaper: &Reaper) -> Result<Snapshot> {
     let (sequence, changes) = catalog.load()?;
     Snapshot::default().apply(sequence, &changes, &Assembly::new(layout, reaper), &mut Removed::default())
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Target;
 
 /// Runs a command's future on a small runtime.
-pub fn block_on(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+pub fn block_on<T>(future: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,6 +1,7 @@
 //! The commands of `tidewater`.
 
 mod account;
+mod care;
 mod client;
 mod load;
 mod query;
@@ -61,7 +62,7 @@ enum Command {
     /// Load files into a table, which is made from the first file's columns when it is absent
     #[command(
         long_about = "Loads files into a table. The format follows from the file's name (.csv, .tsv, .json, .jsonl, \
-                      .parquet, each also with .gz) unless --format names it. When the table is absent it is made \
+                      .parquet, .avro, .orc, each also with .gz) unless --format names it. When the table is absent it is made \
                       with the columns and types found in the first file. Each file is one transaction: it is loaded \
                       whole or not at all.",
         after_help = "Examples:\n  \
@@ -91,6 +92,26 @@ enum Command {
         #[command(subcommand)]
         command: account::Command,
     },
+    /// Check a data directory that no server works on
+    #[command(
+        long_about = "Compares the catalog of a data directory with its files and its Delta mirror. No server may work \
+                      on the directory. Exit codes: 0 nothing is left to mend, 1 something is, 2 nothing could be \
+                      checked.",
+        after_help = "Examples:\n  tidewater fsck --data ./data\n  tidewater fsck --data ./data --deep --json\n  \
+                      tidewater fsck --data ./data --repair"
+    )]
+    Fsck(care::Fsck),
+    /// Back a data directory up, also while a server works on it
+    #[command(
+        long_about = "Takes the state of one moment: the catalog in one transaction, and every file that it names, \
+                      linked where both places are on one file system, else copied. Into an earlier backup only what \
+                      is new is taken. Links do not save from a broken disk: back up to another one.",
+        after_help = "Example:\n  tidewater backup --data ./data /mnt/backups/tidewater"
+    )]
+    Backup(care::Backup),
+    /// Make a data directory of a backup
+    #[command(after_help = "Example:\n  tidewater restore --data ./data /mnt/backups/tidewater")]
+    Restore(care::Restore),
     /// Explain a function or aggregate: ways to call it, meaning, examples, page
     #[command(after_help = "Example:\n  tidewater explain-function bin_auto")]
     ExplainFunction {
@@ -196,6 +217,9 @@ pub fn main() -> ExitCode {
         Command::Wait(arguments) => client::block_on(wait::run(arguments)),
         Command::Config { command: ConfigCommand::Show(settings) } => show(&settings),
         Command::Account { command } => account::run(command),
+        Command::Fsck(arguments) => return care::fsck(&arguments),
+        Command::Backup(arguments) => care::backup(&arguments),
+        Command::Restore(arguments) => care::restore(&arguments),
         Command::ExplainFunction { name } => tidewater_service::explain_function(&name).map(|text| print!("{text}")),
         Command::Version => {
             println!("tidewater {}", env!("CARGO_PKG_VERSION"));

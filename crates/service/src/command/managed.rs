@@ -2,7 +2,7 @@
 
 use tidewater_kql::command::ManagementCommand as M;
 
-use super::{Request, aspects, columns, data, exports, extents, mappings, plugins, records, scripts};
+use super::{Request, aspects, columns, data, dropped, exports, extents, mappings, plugins, records, scripts};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
 
@@ -45,7 +45,9 @@ pub async fn run(request: &Request<'_>, command: M) -> Result<ResultTable> {
             records::show_purges(request, id.as_deref(), from.as_deref(), to.as_deref(), database.as_ref())
         }
         M::CancelPurges { id, database } => records::cancel_purges(request, id.as_deref(), database.as_ref()),
-        M::UndoDropTable { .. } => Err(Error::not_served("the command '.undo drop table'")),
+        M::UndoDropTable { table, new_name, version } => {
+            dropped::undo(request, &table, new_name.as_ref(), &version).await
+        }
 
         M::RenameColumns { renames } => columns::rename(request, renames).await,
         M::AlterColumnType { column, ty } => columns::retype(request, &column, ty).await,

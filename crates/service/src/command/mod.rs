@@ -8,6 +8,7 @@ mod cluster;
 mod columns;
 mod data;
 mod databases;
+pub(crate) mod dropped;
 mod entities;
 mod entity_groups;
 mod events;

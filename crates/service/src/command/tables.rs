@@ -288,7 +288,7 @@ pub async fn drop(request: &Request<'_>, names: &[Name], if_exists: bool) -> Res
         }
     }
     if !ids.is_empty() {
-        request.service.store().drop_tables(ids).await?;
+        super::dropped::drop_tables(request, database, ids).await?;
     }
     let mut out = TableBuilder::new(DROPPED);
     let request = request.refreshed();

@@ -96,6 +96,7 @@ impl Service {
     pub(crate) async fn upkeep(&self) {
         self.sweep_job_rows().await;
         policies::remove_what_is_old(self.store()).await;
+        crate::command::dropped::remove_old(self.store()).await;
         self.run_exports().await;
         let snapshot = self.store().snapshot();
         let now = now_ticks();

@@ -175,6 +175,10 @@ pub(crate) fn plan(snapshot: &Snapshot, draft: &mut Draft, commit: Commit) -> Re
     for (staged, tags) in commit.add {
         if !created.iter().any(|(id, ..)| *id == staged.table) {
             plan::table(snapshot, staged.table)?;
+            // Data for a table that somebody drops meanwhile has no place to go.
+            if snapshot.dropped_table(staged.table).is_some() {
+                return Err(Error::not_found(Entity::Table, staged.table));
+            }
         }
         extents.push(staged.id);
         draft.files.insert(staged.id, Arc::clone(&staged.file));

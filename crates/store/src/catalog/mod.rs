@@ -5,6 +5,7 @@
 //! apart. SQLite stands behind the trait for one process; another transactional database can for several.
 
 pub(crate) mod commit;
+pub(crate) mod dropped;
 pub(crate) mod plan;
 pub(crate) mod snapshot;
 pub(crate) mod sqlite;

@@ -139,6 +139,8 @@ pub(crate) struct Draft {
     pub files: HashMap<ExtentId, Arc<DataFile>>,
     pub directories: HashMap<TableId, Arc<TableDirectory>>,
     pub now: i64,
+    /// The commit that it becomes.
+    pub sequence: u64,
     ordinal: i64,
 }
 
@@ -150,6 +152,7 @@ impl Draft {
             files: HashMap::new(),
             directories: HashMap::new(),
             now,
+            sequence,
             // Cursors are made of the commit's number, which survives a restart; the highest ordinal need not.
             ordinal: snapshot.next_ordinal().max(first_ordinal(sequence)),
         }
@@ -173,7 +176,7 @@ const MAX_NAME_CHARACTERS: usize = 1024;
 /// Most columns of a table: a bound on what one commit and one file footer can grow to.
 const MAX_COLUMNS: usize = 10_000;
 
-fn check_name(entity: Entity, name: &str) -> Result<()> {
+pub(crate) fn check_name(entity: Entity, name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::Invalid(format!("{entity} name is empty")));
     }

@@ -57,6 +57,11 @@ impl Log {
         Ok(log)
     }
 
+    /// Paths of live files.
+    pub(super) fn into_live(self) -> HashSet<String> {
+        self.live
+    }
+
     fn read_version(&mut self, path: &Path) -> Result<()> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         for line in BufReader::new(file).lines() {

@@ -23,6 +23,16 @@ use crate::files::DELTA_LOG;
 use crate::id::TableId;
 use crate::store::StoreOptions;
 
+/// The files that a table's log names as live.
+pub(crate) fn live_files(table_directory: &Path) -> Result<HashSet<String>> {
+    Ok(Log::read(table_directory)?.into_live())
+}
+
+/// Takes a table's log away; the mirror writes it anew.
+pub(crate) fn remove_log(directory: &Path) -> Result<()> {
+    log::remove(directory)
+}
+
 enum Message {
     Commit(Arc<Snapshot>, Removed),
     Flush(mpsc::SyncSender<()>),

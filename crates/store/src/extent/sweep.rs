@@ -53,6 +53,33 @@ pub(crate) fn sweep(layout: &Layout, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
+/// The data files that no row of the catalog names.
+pub(crate) fn unnamed(layout: &Layout, snapshot: &Snapshot) -> Result<Vec<PathBuf>> {
+    let tables = snapshot.databases().flat_map(|database| database.stored_tables());
+    let named: HashSet<PathBuf> =
+        tables.flat_map(|table| table.extents().iter().map(|extent| extent.file().path().to_path_buf())).collect();
+    let mut found = vec![];
+    if !layout.databases().is_dir() {
+        return Ok(found);
+    }
+    for (database, database_path) in directories(&layout.databases())? {
+        if DatabaseId::parse(&database).is_none() {
+            continue;
+        }
+        for (table, table_path) in directories(&database_path)? {
+            if TableId::parse(&table).is_none() {
+                continue;
+            }
+            let is_ours =
+                |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(files::is_data_file);
+            let files = files_of(&table_path)?.into_iter();
+            found.extend(files.filter(|path| is_ours(path) && !named.contains(path)));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Removes Delta log entries that were never linked under a version.
 fn sweep_log(log: &Path) -> Result<()> {
     if !log.is_dir() {
