@@ -76,10 +76,13 @@ pub(crate) fn is_data_file(name: &str) -> bool {
     name.strip_suffix(".parquet").is_some_and(|stem| stem.len() == 36 && Uuid::try_parse(stem).is_ok())
 }
 
-/// True for the names we give to Delta log files: twenty digits and `.json`, or our temporary form of it.
+/// True for the names we give to Delta log files: twenty digits and `.json`, checkpoints, or our temporary form of them.
 pub(crate) fn is_log_file(name: &str) -> bool {
     let version = name.strip_suffix(".json").is_some_and(|s| s.len() == 20 && s.bytes().all(|b| b.is_ascii_digit()));
-    version || is_temporary_log_file(name)
+    let is_checkpoint = name
+        .strip_suffix(".checkpoint.parquet")
+        .is_some_and(|digits| digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit()));
+    version || is_checkpoint || name == "_last_checkpoint" || is_temporary_log_file(name)
 }
 
 /// True for a Delta log entry that was never linked under its version.
@@ -376,6 +379,7 @@ mod tests {
         assert!(!is_data_file("0b0f4d0e3b0a4b438a256d3c1e2f4a5b.parquet"));
         assert!(is_log_file("00000000000000000012.json"));
         assert!(is_log_file(".tidewater-0b0f4d0e-3b0a-4b43-8a25-6d3c1e2f4a5b.tmp"));
-        assert!(!is_log_file("_last_checkpoint"));
+        assert!(is_log_file("00000000000000000100.checkpoint.parquet") && is_log_file("_last_checkpoint"));
+        assert!(!is_log_file("00000000000000000100.crc"));
     }
 }

@@ -328,6 +328,11 @@ impl Store {
         blocking(move || append::append(&store, &store.inner.appends, table, rows)).await
     }
 
+    /// [`Store::append`] for blocking threads.
+    pub fn append_blocking(&self, table: TableId, rows: RecordBatch) -> Result<Committed> {
+        append::append(self, &self.inner.appends, table, rows)
+    }
+
     /// The table as the engine reads it, in the state of a snapshot; its schema is `table.schema().arrow()`.
     pub fn provider(&self, table: &Table) -> Arc<dyn TableProvider> {
         Arc::new(ExtentTable::new(table))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use flate2::read::ZlibDecoder;
-use tidewater_formats::{Compression, DecodeOptions, Format, Input, decode, infer_schema};
+use tidewater_formats::{Compression, DecodeOptions, Format, Input, Rejects, decode, infer_schema};
 use tidewater_kql::TableSchema;
 use tidewater_store::{Commit, DatabaseId, NewTable, StagedExtent, Store, Table, TableId, TableSpec, Target};
 use tokio_util::sync::CancellationToken;
@@ -117,6 +117,67 @@ impl Ready {
     }
 }
 
+/// Bytes of a request, and rows of it, up to which it shares its file and its commit with others that come meanwhile.
+const MAX_SHARED_BYTES: usize = 64 << 10;
+const MAX_SHARED_ROWS: usize = 1000;
+
+/// The rows of a small request that nothing sets apart from others; `None` for one that has a file of its own.
+pub(crate) fn shared(store: &Store, job: &Job) -> Result<Option<Loaded>> {
+    let (Place::Existing(table), [source]) = (&job.place, job.sources.as_slice()) else { return Ok(None) };
+    let properties = &job.properties;
+    let is_plain = properties.tags.is_empty() && properties.unless.is_empty() && properties.created.is_none();
+    let is_small = matches!(&source.payload, Payload::Bytes(bytes) if bytes.len() <= MAX_SHARED_BYTES);
+    if !is_plain || !is_small || properties.header == Header::Auto {
+        return Ok(None);
+    }
+    let fault = |error| at(&source.name, error);
+    let mut decoder = decode(source.input()?, table.schema(), source.options(properties)).map_err(fault)?;
+    let mut batches = Vec::new();
+    let mut rows = 0;
+    for batch in decoder.by_ref() {
+        let batch = batch.map_err(fault)?;
+        rows += batch.num_rows();
+        // What was packed tightly is no small request.
+        if rows > MAX_SHARED_ROWS {
+            return Ok(None);
+        }
+        batches.push(batch);
+    }
+    let Some(first) = batches.first() else { return Ok(None) };
+    let batch = arrow::compute::concat_batches(&first.schema(), &batches)
+        .map_err(|error| Error::internal(error.to_string()))?;
+    let committed = match store.append_blocking(table.id(), batch) {
+        Ok(committed) => committed,
+        // The table has other columns by now: its own file can still be written for those that it had.
+        Err(error) if error.kind() == tidewater_store::ErrorKind::BadRequest => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut answer = IngestAnswer { rows: rows as u64, ..IngestAnswer::default() };
+    note_rejects(&mut answer, decoder.rejects());
+    // Of a shared extent only a part is this request's.
+    let known = committed.snapshot.table_by_id(table.id());
+    for id in committed.extents {
+        let Some(extent) = known.and_then(|known| known.extent(id)) else { continue };
+        let part = |bytes: u64| bytes * rows as u64 / extent.rows().max(1);
+        answer.extents.push(IngestedExtent {
+            id: id.0,
+            rows: rows as u64,
+            bytes: part(extent.bytes()),
+            original_bytes: part(extent.original_bytes()),
+        });
+    }
+    Ok(Some(Loaded { answer, table: table.id() }))
+}
+
+fn note_rejects(answer: &mut IngestAnswer, rejects: &Rejects) {
+    answer.rejected_values += rejects.count;
+    for sample in &rejects.samples {
+        answer
+            .rejected_samples
+            .push(format!("record {}, column '{}': {}", sample.record, sample.column, sample.message));
+    }
+}
+
 /// Reads all sources into files that wait for one commit.
 pub(crate) fn run(store: &Store, job: Job) -> Result<Ready> {
     let Job { place, mut sources, properties, cancel, deadline } = job;
@@ -163,13 +224,7 @@ pub(crate) fn run(store: &Store, job: Job) -> Result<Ready> {
             answer.rows += batch.num_rows() as u64;
             writer.write(batch)?;
         }
-        let rejects = decoder.rejects();
-        answer.rejected_values += rejects.count;
-        for sample in &rejects.samples {
-            answer
-                .rejected_samples
-                .push(format!("record {}, column '{}': {}", sample.record, sample.column, sample.message));
-        }
+        note_rejects(&mut answer, decoder.rejects());
     }
     let staged = writer.finish()?;
     Ok(Ready { new_table, target, schema, staged, properties, answer })

@@ -299,6 +299,12 @@ impl Service {
         let (store, usage) = (self.inner().store.clone(), context.usage.clone());
         let work = move || {
             usage.enter(Phase::Execution, || {
+                if !has_dependents
+                    && keep
+                    && let Some(loaded) = load::shared(&store, &job)?
+                {
+                    return Ok(Ok(loaded));
+                }
                 let ready = load::run(&store, job)?;
                 match has_dependents {
                     true => Ok(Err(ready)),

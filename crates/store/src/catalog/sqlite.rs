@@ -67,14 +67,6 @@ impl SqliteCatalog {
                 transaction.execute("INSERT INTO meta VALUES ('format', ?1), ('sequence', 0)", [FORMAT])?;
             }
             Some(FORMAT) => {}
-            Some(other) if other > FORMAT => {
-                return Err(Error::Newer {
-                    path: path.to_path_buf(),
-                    format: other.unsigned_abs(),
-                    supported: FORMAT.unsigned_abs(),
-                    version: String::new(),
-                });
-            }
             Some(other) => {
                 return Err(Error::Corrupt(format!("catalog format {other}, this version reads format {FORMAT}")));
             }

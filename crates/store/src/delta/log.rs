@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::UNIX_EPOCH_TICKS;
 use crate::catalog::ColumnRow;
 use crate::catalog::snapshot::{Extent, Table};
-use crate::delta::schema;
+use crate::delta::{checkpoint, schema};
 use crate::error::{Error, Result};
 use crate::extent::rest::split_ticks;
 use crate::extent::stats::{Bound, ColumnStats};
@@ -42,14 +42,20 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(log),
             Err(error) => return Err(Error::io("list", &directory)(error)),
         };
-        let mut versions = vec![];
+        let mut names = vec![];
         for entry in entries {
             let entry = entry.map_err(Error::io("list", &directory))?;
-            if let Some(version) = entry.file_name().to_str().and_then(version_of) {
-                versions.push(version);
-            }
+            names.extend(entry.file_name().into_string().ok());
         }
+        if let Some((version, contents)) = checkpoint::newest(&directory, &names) {
+            log.live = contents.live;
+            log.schema = contents.schema;
+            log.title = contents.title;
+            log.next = version + 1;
+        }
+        let mut versions: Vec<u64> = names.iter().filter_map(|name| version_of(name)).collect();
         versions.sort_unstable();
+        versions.retain(|version| *version >= log.next);
         for version in versions {
             log.read_version(&version_path(&directory, version))?;
             log.next = version + 1;
@@ -91,7 +97,7 @@ impl Log {
         let now = milliseconds(table.extents().iter().map(|extent| extent.created()).fold(table.created(), i64::max));
         let mut actions = vec![];
         if self.next == 0 {
-            actions.push(json!({ "protocol": { "minReaderVersion": 1, "minWriterVersion": 2 } }));
+            actions.push(protocol());
         }
         let schema = schema::schema_string(table.columns());
         let title = (Some(table.name().to_string()), table.docstring().map(str::to_string));
@@ -126,6 +132,17 @@ impl Log {
         if !write_version(&directory, self.next, &actions, faults)? {
             return Ok(None);
         }
+        if self.next.is_multiple_of(checkpoint::EVERY) && self.next > 0 {
+            let head = [protocol(), metadata(table, &schema)];
+            let files = table.extents().iter().map(|extent| add(table, extent));
+            let all: Vec<Value> = head.into_iter().chain(files).collect();
+            // Readers do without it; the next hundred versions bring another.
+            if let Err(error) =
+                checkpoint::write(&directory, self.next, &all).and_then(|()| checkpoint::clean(&directory))
+            {
+                tracing::warn!(%error, table = table.name(), "a checkpoint of the delta log could not be written");
+            }
+        }
         self.next += 1;
         self.live = wanted;
         self.schema = Some(schema);
@@ -152,7 +169,7 @@ pub(super) fn remove(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-fn version_of(name: &str) -> Option<u64> {
+pub(super) fn version_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".json")?;
     (digits.len() == 20).then(|| digits.parse().ok())?
 }
@@ -204,6 +221,10 @@ fn path_of(extent: &Extent) -> String {
 
 fn milliseconds(ticks: i64) -> i64 {
     ticks.saturating_sub(UNIX_EPOCH_TICKS).div_euclid(10_000)
+}
+
+fn protocol() -> Value {
+    json!({ "protocol": { "minReaderVersion": 1, "minWriterVersion": 2 } })
 }
 
 fn metadata(table: &Table, schema: &str) -> Value {

@@ -3,8 +3,9 @@
 //! The catalog is the truth; the log follows it in the background. Each pass compares what the log says with what the
 //! newest snapshot says and writes the difference as one version, so it does not matter which commits were missed: a
 //! crash, a restart or a burst of commits all end in the same state. Files that a commit dropped stay on disk until
-//! the log no longer names them.
+//! the log no longer names them. Every hundred versions a checkpoint sums up what they say, and old versions go.
 
+mod checkpoint;
 mod log;
 mod schema;
 

@@ -87,6 +87,8 @@ pub fn data_files(directory: &Path) -> Vec<PathBuf> {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             match path.is_dir() {
+                // Checkpoints of the mirror are no data.
+                true if path.ends_with("_delta_log") => {}
                 true => queue.push(path),
                 false if path.extension().is_some_and(|extension| extension == "parquet") => found.push(path),
                 false => {}

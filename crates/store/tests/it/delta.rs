@@ -206,3 +206,41 @@ async fn a_table_of_every_type_is_mirrored_for_other_engines() {
     let live = |kind: &str| actions.iter().map(|text| text.matches(&format!("{{\"{kind}\":")).count()).sum::<usize>();
     assert_eq!(live("add") - live("remove"), table.extents().len());
 }
+
+#[tokio::test]
+async fn checkpoints_sum_up_what_old_versions_say_and_let_them_go() {
+    let directory = tempdir().unwrap();
+    let store = Store::open(directory.path(), StoreOptions { delta_delay_ms: 0, ..mirrored() }).unwrap();
+    let id = table(&store, "T", numbers_schema()).await.id();
+    for n in 0..215 {
+        append(&store, "T", vec![numbers(n..n + 1)]).await;
+        store.flush_delta().await.unwrap();
+        if n % 20 == 19 {
+            store.merge_table(id).await.unwrap();
+            store.flush_delta().await.unwrap();
+        }
+    }
+    let log = table_directory(directory.path(), store.snapshot().table_by_id(id).unwrap()).join("_delta_log");
+    let mut names: Vec<String> =
+        std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let has = |name: &str| names.iter().any(|known| known == name);
+    assert!(
+        has("00000000000000000100.checkpoint.parquet") && has("00000000000000000200.checkpoint.parquet"),
+        "{names:?}"
+    );
+    assert!(has("00000000000000000100.json") && !has("00000000000000000099.json"), "{names:?}");
+    assert!(has("_last_checkpoint"));
+    drop(store);
+    // What is left says the same as the catalog, and is gone on with.
+    let report = tidewater_store::check_directory(directory.path(), Default::default()).await.unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    let versions = |log: &Path| std::fs::read_dir(log).unwrap().count();
+    let before = versions(&log);
+    let store = Store::open(directory.path(), mirrored()).unwrap();
+    store.flush_delta().await.unwrap();
+    assert_eq!(versions(&log), before, "a restart has nothing to add");
+    append(&store, "T", vec![numbers(500..501)]).await;
+    store.flush_delta().await.unwrap();
+    assert_eq!(versions(&log), before + 1);
+}

@@ -48,8 +48,14 @@ async fn what_is_written_and_not_committed_goes_away() {
     let mut task = store.writer_task(&t.target());
     task.write(numbers(0..3000)).await.unwrap();
     drop(task);
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    store.flush_drops().await.unwrap();
+    // Its thread ends when it gets to it.
+    for _ in 0..200 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        store.flush_drops().await.unwrap();
+        if data_files(directory.path()).is_empty() {
+            break;
+        }
+    }
     assert_eq!(data_files(directory.path()).len(), 0);
     assert!(store.commit(Commit::new()).await.unwrap().extents.is_empty());
 }

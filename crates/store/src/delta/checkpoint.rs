@@ -1,0 +1,190 @@
+//! Checkpoints of the mirror: all that a version says in one Parquet file, so that readers need not read every version,
+//! and old versions can go. Source: Delta transaction log protocol, "Checkpoints".
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::json::ReaderBuilder;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Versions from one checkpoint to the next.
+pub(super) const EVERY: u64 = 100;
+/// The file that names the newest checkpoint.
+const LAST: &str = "_last_checkpoint";
+
+/// What a checkpoint amounts to.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub live: HashSet<String>,
+    pub schema: Option<String>,
+    pub title: (Option<String>, Option<String>),
+}
+
+fn path_of(directory: &Path, version: u64) -> PathBuf {
+    directory.join(format!("{version:020}.checkpoint.parquet"))
+}
+
+/// The version of a checkpoint's file.
+pub(super) fn version_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".checkpoint.parquet")?;
+    (digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+fn text(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, true)
+}
+
+fn texts(name: &str) -> Field {
+    let entries = Fields::from(vec![Field::new("key", DataType::Utf8, false), text("value")]);
+    let entries = Field::new("key_value", DataType::Struct(entries), false);
+    Field::new(name, DataType::Map(Arc::new(entries), false), true)
+}
+
+fn structure(name: &str, fields: Vec<Field>) -> Field {
+    Field::new(name, DataType::Struct(fields.into()), true)
+}
+
+fn schema() -> Schema {
+    let long = |name: &str| Field::new(name, DataType::Int64, true);
+    let int = |name: &str| Field::new(name, DataType::Int32, true);
+    let list = Field::new("partitionColumns", DataType::List(Arc::new(text("element"))), true);
+    Schema::new(vec![
+        structure("protocol", vec![int("minReaderVersion"), int("minWriterVersion")]),
+        structure(
+            "metaData",
+            vec![
+                text("id"),
+                text("name"),
+                text("description"),
+                structure("format", vec![text("provider"), texts("options")]),
+                text("schemaString"),
+                list,
+                texts("configuration"),
+                long("createdTime"),
+            ],
+        ),
+        structure(
+            "add",
+            vec![
+                text("path"),
+                texts("partitionValues"),
+                long("size"),
+                long("modificationTime"),
+                Field::new("dataChange", DataType::Boolean, true),
+                text("stats"),
+            ],
+        ),
+        structure(
+            "remove",
+            vec![text("path"), long("deletionTimestamp"), Field::new("dataChange", DataType::Boolean, true)],
+        ),
+    ])
+}
+
+/// Writes the checkpoint of a version; its actions are protocol, metadata and the live files.
+pub(super) fn write(directory: &Path, version: u64, actions: &[Value]) -> Result<()> {
+    let schema = Arc::new(schema());
+    let mut decoder = ReaderBuilder::new(Arc::clone(&schema)).with_batch_size(actions.len().max(1)).build_decoder()?;
+    decoder.serialize(actions)?;
+    let Some(batch) = decoder.flush()? else { return Ok(()) };
+    let path = path_of(directory, version);
+    put(&path, |file| {
+        let mut writer = ArrowWriter::try_new(file, schema, None)?;
+        writer.write(&batch)?;
+        writer.close()?;
+        Ok(())
+    })?;
+    let last = json!({ "version": version, "size": actions.len() }).to_string();
+    put(&directory.join(LAST), |file| file.write_all(last.as_bytes()).map_err(Error::io("write", &path)))?;
+    files::sync_directory(directory)
+}
+
+/// A file, whole or not at all.
+fn put(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    let temporary = directory.join(format!(".tidewater-{}.tmp", Uuid::new_v4()));
+    let mut file =
+        File::options().create_new(true).write(true).open(&temporary).map_err(Error::io("create", &temporary))?;
+    let written = write(&mut file).and_then(|()| {
+        let finish = || -> io::Result<()> {
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        };
+        finish().map_err(Error::io("write", path))
+    });
+    if written.is_err() {
+        files::remove_file(&temporary)?;
+    }
+    written
+}
+
+/// The newest checkpoint that can be read, with its version.
+pub(super) fn newest(directory: &Path, names: &[String]) -> Option<(u64, Contents)> {
+    let mut versions: Vec<u64> = names.iter().filter_map(|name| version_of(name)).collect();
+    versions.sort_unstable();
+    // A damaged one is as good as none, as long as the versions before it are there.
+    versions.into_iter().rev().find_map(|version| Some((version, read(&path_of(directory, version)).ok()?)))
+}
+
+fn read(path: &Path) -> Result<Contents> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let mask = ProjectionMask::columns(
+        builder.parquet_schema(),
+        ["add.path", "metaData.schemaString", "metaData.name", "metaData.description"],
+    );
+    let mut contents = Contents::default();
+    for batch in builder.with_projection(mask).build()? {
+        let batch = batch?;
+        let column = |group: &str, name: &str| -> Option<Vec<Option<String>>> {
+            let group = batch.column_by_name(group)?.as_struct_opt()?.clone();
+            let values = group.column_by_name(name)?.as_string_opt::<i32>()?.clone();
+            let value =
+                |row: usize| (group.is_valid(row) && values.is_valid(row)).then(|| values.value(row).to_string());
+            Some((0..values.len()).map(value).collect())
+        };
+        contents.live.extend(column("add", "path").into_iter().flatten().flatten());
+        let first = |name: &str| column("metaData", name).into_iter().flatten().flatten().next();
+        if let Some(schema) = first("schemaString") {
+            contents.schema = Some(schema);
+            contents.title = (first("name"), first("description"));
+        }
+    }
+    match contents.schema {
+        Some(_) => Ok(contents),
+        None => Err(Error::Corrupt(format!("checkpoint '{}' has no metadata", path.display()))),
+    }
+}
+
+/// Removes what nobody needs to read the table from its newest checkpoints: readers may still be at the one before.
+pub(super) fn clean(directory: &Path) -> Result<()> {
+    let mut checkpoints = BTreeMap::new();
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
+        let entry = entry.map_err(Error::io("list", directory))?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if let Some(version) = version_of(&name) {
+            checkpoints.insert(version, entry.path());
+        } else if let Some(version) = super::log::version_of(&name) {
+            versions.push((version, entry.path()));
+        }
+    }
+    let Some(kept) = checkpoints.keys().rev().nth(1).copied() else { return Ok(()) };
+    let old = checkpoints.range(..kept).map(|(_, path)| path.clone());
+    for path in old.chain(versions.into_iter().filter(|(version, _)| *version < kept).map(|(_, path)| path)) {
+        files::remove_file(&path)?;
+    }
+    Ok(())
+}
