@@ -147,10 +147,10 @@ def test_a_dropped_table_comes_back_from_the_version_of_the_journal(own_server):
     run(own_server, ".alter table T docstring 'kept'")
     run(own_server, ".drop table T")
     fails(own_server, "T")
-    own_server.kill()
-    own_server.start()
     text = f".show database {DB} journal | where Event == 'DROP-TABLE' and EntityName == 'T' | project OriginalEntityVersion"
     ((version,),) = run(own_server, text)
+    own_server.kill()
+    own_server.start()
     rows = run(own_server, f'.undo drop table T as U version="{version}"')
     assert [row[1:] for row in rows] == [[10, "Recovered", ""]]
     assert run(own_server, "U | summarize count(), sum(n)") == [[10, 55]]
