@@ -117,7 +117,7 @@ class Soak:
     def fault(self, text):
         with self.lock:
             self.faults.append(text)
-        print("FAULT:", text, flush=True)
+        print("FAULT:", text[:600], flush=True)
 
     def attempt(self, what, work):
         """Does some work; a broken connection is a kill, and anything else a fault. True when it is done."""
@@ -197,7 +197,7 @@ class Soak:
             turn += 1
             name = f"Beside{turn % 3}"
             self.attempt("create", lambda: self.server.run(f".create-merge table {name} (a: long, b{turn % 5}: string)"))
-            self.attempt("set", lambda: self.server.run(f".set-or-append {name} with (extend_schema=true) <| print a = {turn}"))
+            self.attempt("ingest inline", lambda: self.server.run(f".ingest inline into table {name} <| {turn}"))
             self.attempt("extents", lambda: self.server.run(".show database Soak extents | summarize count() by TableName"))
             if turn % 4 == 0:
                 self.attempt("drop", lambda: self.server.run(f".drop table {name} ifexists"))
