@@ -143,11 +143,7 @@ impl Binder<'_> {
         row: &mut Row<'_>,
         span: Span,
     ) -> Bound<BExpr> {
-        // `extract(regex, group, text, typeof(long))`: the last argument names the type of the value.
-        let (arguments, wanted) = match arguments.split_last() {
-            Some((Argument { value: Expr { kind: ExprKind::TypeOf(ty), .. }, .. }, rest)) => (rest, Some(*ty)),
-            _ => (arguments, None),
-        };
+        let (arguments, wanted) = wanted_type(&name.text, arguments);
         self.count_fits(&name.text, scalar.signatures, arguments, span)?;
         let bound = self.arguments(&name.text, arguments, row)?;
         // Mistakes in the call are told before the refusal to serve it.
@@ -162,10 +158,14 @@ impl Binder<'_> {
         };
         let kind = BExprKind::Call { row: ScalarRow(scalar), args: fitted.args };
         let call = BExpr { kind, ty: fitted.returns };
-        Ok(match wanted {
-            Some(ty) => self.convert(call, ty),
-            None => call,
-        })
+        match wanted.map(|argument| (&argument.value.kind, argument.value.span)) {
+            None => Ok(call),
+            Some((ExprKind::TypeOf(ty), _)) => Ok(self.convert(call, *ty)),
+            Some((_, span)) => {
+                let message = format!("{}(): the last argument must be a type, such as typeof(long)", name.text);
+                self.fail(diagnostic::ARGUMENT_TYPE, span, message)
+            }
+        }
     }
 
     /// A call of a registry function on bound arguments, for expressions that the binder makes itself.
@@ -177,6 +177,23 @@ impl Binder<'_> {
         let args = args.into_iter().map(|arg| (arg, span)).collect();
         let fitted = self.fit(name, row.signatures, args, span)?;
         Ok(BExpr { kind: BExprKind::Call { row: ScalarRow(row), args: fitted.args }, ty: fitted.returns })
+    }
+}
+
+/// Functions whose last argument may name the type of their value, and how many come before it.
+const TYPED_FUNCTIONS: &[(&str, usize)] =
+    &[("extract", 3), ("extract_json", 2), ("extractjson", 2), ("percentile_tdigest", 2)];
+
+/// The arguments, and behind them the type of the value that `extract(regex, group, text, typeof(long))` and the like name.
+fn wanted_type<'a>(name: &str, arguments: &'a [Argument]) -> (&'a [Argument], Option<&'a Argument>) {
+    let typed = TYPED_FUNCTIONS.iter().find(|(typed, _)| *typed == name);
+    match (typed, arguments.split_last()) {
+        (Some((_, others)), Some((last, rest)))
+            if rest.len() == *others || matches!(last.value.kind, ExprKind::TypeOf(_)) =>
+        {
+            (rest, Some(last))
+        }
+        _ => (arguments, None),
     }
 }
 

@@ -47,8 +47,11 @@ impl Binder<'_> {
                 }
                 _ => format!("Failed to resolve graph model named '{name}'"),
             };
-            let at = if is_model { arguments.get(1) } else { arguments.first() };
-            let span = at.map_or(span, |argument| argument.value.span);
+            let span = match arguments.get(1) {
+                Some(snapshot) if is_model => snapshot.value.span,
+                // The reference parser points to the word `graph`.
+                _ => Span::new(span.start as usize, span.start as usize + "graph".len()),
+            };
             let diagnostic = Diagnostic::new(diagnostic::UNRESOLVED, span, message);
             return Err(self.report(diagnostic.hint_nearest(&name, names.iter().map(String::as_str))));
         };

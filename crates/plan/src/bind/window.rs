@@ -52,10 +52,6 @@ impl Binder<'_> {
             let message = format!("{name}() is a window function and cannot be used here");
             return self.fail(diagnostic::GENERAL, span, message);
         }
-        if !row.is_serialized {
-            let message = format!("{name}() needs a serialized row set: put 'serialize' or a sort before it");
-            return self.fail(diagnostic::GENERAL, span, message);
-        }
         let bound = self.arguments(name, arguments, row)?;
         let (least, most) = match function {
             WindowName::RowNumber => (0, 2),
@@ -65,6 +61,11 @@ impl Binder<'_> {
         };
         self.count(name, bound.len(), least, most, span)?;
         let built = self.window_function(function, name, bound)?;
+        // Mistakes in the call are told first: they stay when the rows are in an order.
+        if !row.is_serialized {
+            let message = format!("{name}() needs a serialized row set: put 'serialize' or a sort before it");
+            return self.fail(diagnostic::GENERAL, span, message);
+        }
         let operands = crate::bind::window_operands(&built);
         let Some(windows) = row.windows.as_mut() else { return Err(crate::bind::Stopped) };
         let layer = windows.layer_for(&operands);
@@ -154,12 +155,11 @@ impl Binder<'_> {
     fn span_constant(&mut self, argument: Option<(BExpr, Span)>, name: &str) -> Bound<Constant> {
         let (expr, span) = argument.ok_or(crate::bind::Stopped)?;
         let what = format!("the distance of {name}()");
-        let constant = self.constant(&expr, span, &what)?;
-        if constant.ty != KqlType::TimeSpan {
-            let message = format!("{what} must be timespan, but this is {}", constant.ty);
+        if expr.ty != KqlType::TimeSpan {
+            let message = format!("{what} must be timespan, but this is {}", expr.ty);
             return self.fail(diagnostic::ARGUMENT_TYPE, span, message);
         }
-        Ok(constant)
+        self.constant(&expr, span, &what)
     }
 
     fn restart(&mut self, argument: Option<(BExpr, Span)>) -> Bound<Option<BExpr>> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::accounts::{self, Account};
-use super::issuer::{bad_form, failure, form, granted, no_issuer, pairs};
+use super::issuer::{bad_form, failure, form, granted, no_issuer, pairs, secret_page};
 use crate::app::App;
 use crate::ui::LOCAL_CLIENT;
 
@@ -205,15 +205,7 @@ fn page(status: StatusCode, asked: Option<&Asked>, text: &str) -> Response {
          input,button{{font:inherit;width:100%;padding:.4rem;box-sizing:border-box}}</style>\
          <h1>Sign in to Tidewater</h1><p role=\"alert\">{text}</p>{form}</html>"
     );
-    let headers = [
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
-        ),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-    ];
-    (status, headers, Html(html)).into_response()
+    secret_page(status, html)
 }
 
 fn escaped(text: &str) -> String {

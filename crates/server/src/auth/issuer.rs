@@ -468,6 +468,11 @@ fn page(status: StatusCode, code: &str, text: &str) -> Response {
          <label>Secret <input name=\"secret\" type=\"password\" required autocomplete=\"current-password\"></label>\
          <button>Sign in</button></form></html>"
     );
+    secret_page(status, html)
+}
+
+/// A page that asks for a secret: no script, no frame around it, not kept, and its form comes back here only.
+pub(super) fn secret_page(status: StatusCode, html: String) -> Response {
     let headers = [
         (
             header::CONTENT_SECURITY_POLICY,

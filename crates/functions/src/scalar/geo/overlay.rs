@@ -396,13 +396,7 @@ mod tests {
 
     #[test]
     fn areas_of_union_and_intersection_add_up() {
-        let mut random = 88_172_645_463_325_252u64;
-        let mut next = || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            (random >> 11) as f64 / (1u64 << 53) as f64
-        };
+        let mut next = super::super::tests::random();
         for _ in 0..300 {
             let mut shape = || square(next() * 3.0, next() * 3.0, 0.2 + next() * 2.0);
             let (first, second) = (shape(), shape());

@@ -476,13 +476,7 @@ mod tests {
 
     #[test]
     fn no_two_points_stay_nearer_than_the_tolerance_and_none_was_farther_from_the_line() {
-        let mut random = 88_172_645_463_325_252u64;
-        let mut next = || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            (random >> 11) as f64 / (1u64 << 53) as f64
-        };
+        let mut next = super::super::tests::random();
         for _ in 0..50 {
             let (mut x, mut y) = (10.0, 50.0);
             let line: Vec<(f64, f64)> = (0..200)

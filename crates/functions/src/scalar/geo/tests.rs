@@ -13,6 +13,17 @@ use crate::call::Call;
 use crate::registry::{Imp, Scalar};
 use crate::signature::{Accepts, Returns};
 
+/// Numbers from 0 to 1, the same ones in every run.
+pub(super) fn random() -> impl FnMut() -> f64 {
+    let mut state = 88_172_645_463_325_252u64;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Arg {
     Number(f64),
