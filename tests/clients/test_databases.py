@@ -1,5 +1,6 @@
 """Queries of other databases: `postgresql_request` against a real PostgreSQL (package pgserver), `mysql_request` against the server
 that TEST_MYSQL names (`host:port:user:password:database`). Both are left out where there is no such server."""
+import json
 import os
 import socket
 import subprocess
@@ -28,8 +29,16 @@ def rows(url, text):
 def fault(url, text, status=400, **more):
     answer = ask(url, text, **more)
     assert answer.status_code == status, answer.text
-    assert SECRET not in answer.text
+    # The sender's own query comes back with the fault; beyond it no secret is told.
+    assert SECRET not in answer.text.replace(json.dumps(text, ensure_ascii=False)[1:-1], "")
     return answer.text
+
+
+def settings(data, place):
+    """A file of settings that allows a place."""
+    path = data.parent / "tidewater.toml"
+    path.write_text(f'external_urls = "{place}"\n')
+    return str(path)
 
 
 def free_port():
@@ -74,7 +83,7 @@ def postgres(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(request, tmp_path_factory, postgres):
     data = tmp_path_factory.mktemp("databases") / "data"
-    server = Server(request.config.getoption("--server"), data, "--external-urls", f"postgresql://127.0.0.1:{postgres}")
+    server = Server(request.config.getoption("--server"), data, "--config", settings(data, f"postgresql://127.0.0.1:{postgres}"))
     yield server
     server.stop()
 
@@ -166,7 +175,7 @@ def mysql(request, tmp_path_factory):
         pytest.skip("TEST_MYSQL names no server")
     host, port, user, password, database = place.split(":")
     data = tmp_path_factory.mktemp("mysql") / "data"
-    server = Server(request.config.getoption("--server"), data, "--external-urls", f"mysql://{host}:{port}")
+    server = Server(request.config.getoption("--server"), data, "--config", settings(data, f"mysql://{host}:{port}"))
     connection = f"Server={host}; Port = {port};Database={database};UID={user};Pwd='{password}';SslMode=None"
 
     def call(query, more=""):
@@ -182,7 +191,9 @@ def test_values_of_mysql_come_with_their_types(mysql):
         'text é' as t, date '2020-01-02' as da, timestamp '2020-01-02 03:04:05.123456' as ts, time '-25:02:03' as ti,
         x'01FF' as b, null as nothing"""
     columns, [row] = rows(server.url, call(query))
-    assert [ty for _, ty in columns][:8] == ["long", "decimal", "real", "decimal", "string", "datetime", "datetime", "timespan"]
+    # MariaDB makes an int of so small a number, MySQL a long.
+    assert columns[0][1] in ("int", "long")
+    assert [ty for _, ty in columns][1:8] == ["decimal", "real", "decimal", "string", "datetime", "datetime", "timespan"]
     assert row[0] == 1 and row[1] == "18446744073709551615" and row[2] == 1.5 and float(row[3]) == 12.5
     assert row[4:9] == ["text é", "2020-01-02T00:00:00Z", "2020-01-02T03:04:05.123456Z", "-1.01:02:03", "0x01FF"]
 
