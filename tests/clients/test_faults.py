@@ -62,6 +62,8 @@ def running(server, name):
 ENDLESS = {
     "scan": "range a from 1 to 1000000000000 step 1 | where hash(a) == 1",
     "sort": "range a from 1 to 1000000000 step 1 | extend h = hash(a) | sort by h asc | serialize r = row_number() | summarize max(r)",
+    "cross join": "range a from 1 to 2000000 step 1 | extend k = 1 | join kind=inner (range b from 1 to 2000000 step 1 | extend k = 1) on k | summarize count() by a % 10",
+    "cross join without a match": "range a from 1 to 2000000 step 1 | extend k = 1 | join kind=inner (range b from 1 to 2000000 step 1 | extend k = 1) on k | where a + b < 0 | count",
     "join": "range a from 1 to 1000000000 step 1 | join kind=inner (range a from 1 to 1000000000 step 1) on a | summarize count() by a % 10",
 }
 

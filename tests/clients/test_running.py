@@ -262,3 +262,16 @@ def test_the_python_client_notices_every_result_that_stops(server, name):
         assert told in body["Exceptions"][0] and told in body["Tables"][0]["Rows"][-1]["Exceptions"][0]
     else:
         assert told in answer.text and answer.status_code in (400, 504)
+
+
+def test_parameters_are_journaled_only_when_asked(server):
+    for asked in (True, False):
+        name = f"parameters;{asked}"
+        body = {"db": DB, "csl": "declare query_parameters(secret: string); print strlen(secret)", "properties": {
+            "Options": {"query_log_query_parameters": asked, "request_user": "somebody"}, "Parameters": {"secret": "shown or not"}}}
+        answer = requests.post(f"{server.url}/v1/rest/query", json=body, headers={"x-ms-client-request-id": name}, timeout=30)
+        assert answer.json()["Tables"][0]["Rows"] == [[12]]
+        text = f".show queries | where ClientActivityId == '{name}' | project ClientRequestProperties"
+        shown = requests.post(f"{server.url}/v1/rest/mgmt", json={"db": DB, "csl": text}, timeout=30).json()["Tables"][0]["Rows"][0][0]
+        assert (shown.get("query_parameters") == {"secret": "shown or not"}) is asked
+        assert shown["request_user"] == "******"

@@ -6,7 +6,7 @@ use tidewater_kql::value::{datetime, guid, integer, real, timespan};
 use tidewater_kql::{Column, KqlType, TableSchema};
 
 use crate::column::JsonValue;
-use crate::delimited::{cells, csv_error};
+use crate::delimited::Cells;
 use crate::error::Error;
 use crate::input::Input;
 use crate::json::{Splitter, members};
@@ -88,16 +88,13 @@ fn merge(left: Option<KqlType>, right: KqlType) -> KqlType {
 }
 
 fn infer_delimited(input: Input, options: &DecodeOptions) -> Result<Inferred, Error> {
-    let mut reader = cells(input.reader(options.compression)?, options.format);
+    let mut reader = Cells::new(input.reader(options.compression)?, options.format, options.max_record_bytes);
     let mut header: Option<Vec<String>> = None;
     let mut types: Vec<Option<KqlType>> = Vec::new();
     let mut record = csv::ByteRecord::new();
     for number in 0..SAMPLE_RECORDS {
-        let byte = reader.position().byte();
-        match reader.read_byte_record(&mut record) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => return Err(csv_error(error, number as u64 + 1, byte)),
+        if !reader.read(&mut record, number as u64 + 1)? {
+            break;
         }
         let row: Vec<String> = record.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
         if number == 0 && (options.ignore_first_record || is_header(&row)) {

@@ -139,9 +139,16 @@ impl Mapping {
     ///
     /// *Errors*: what is not such an array, and transformations that nobody documents.
     pub fn parse(text: &str) -> Result<Mapping, Error> {
-        let value: Value = serde_json::from_str(text).map_err(|error| Error::Mapping(format!("not JSON: {error}")))?;
+        let value = Mapping::json(text).map_err(|error| Error::Mapping(format!("not JSON: {error}")))?;
         let items = value.as_array().ok_or_else(|| Error::Mapping("expected a JSON array of columns".into()))?;
         Ok(Mapping { columns: items.iter().map(mapping_column).collect::<Result<_, _>>()? })
+    }
+
+    /// The JSON of a mapping's text. A comma before a closing bracket is no mistake: the service's own reader takes it,
+    /// and the test suites of its clients write it. Source: kusto-rest section 8.
+    pub fn json(text: &str) -> Result<Value, serde_json::Error> {
+        serde_json::from_str(text)
+            .or_else(|error| serde_json::from_str(&without_last_commas(text)).map_err(|_| error))
     }
 
     /// How each column of `schema` is filled, in the schema's order.
@@ -240,6 +247,24 @@ fn mapping_column(item: &Value) -> Result<MappingColumn, Error> {
     Ok(MappingColumn { column, source, transform, data_type })
 }
 
+/// JSON text without the commas that stand before a closing bracket.
+fn without_last_commas(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut in_text, mut escaped) = (false, false);
+    for c in text.chars() {
+        if in_text {
+            (in_text, escaped) = (escaped || c != '"', !escaped && c == '\\');
+        } else if c == '"' {
+            in_text = true;
+        } else if matches!(c, ']' | '}') {
+            let kept = out.trim_end().strip_suffix(',').map_or(out.len(), str::len);
+            out.truncate(kept);
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// Reads `$.a.b[0]['c d'].['e']`. `None` for anything else.
 fn parse_path(text: &str) -> Option<Vec<PathStep>> {
     let mut rest = text.trim().strip_prefix('$')?;
@@ -296,6 +321,14 @@ mod tests {
         assert_eq!(sources[1..3], [Source::Ordinal(3), Source::Constant("7".into())]);
         assert_eq!(sources[3..], [Source::Constant("fixed".into()), Source::Nothing]);
         assert_eq!(mapping.columns[4].transform, Some(Transform::SourceLocation));
+    }
+
+    #[test]
+    fn a_comma_before_a_closing_bracket_is_no_mistake() {
+        let text = "[{\"column\":\"a,]\\\",}\",\"path\":\"$.x\" , } ,\n ]";
+        assert_eq!(Mapping::parse(text).unwrap().columns[0].column, "a,]\",}");
+        assert!(Mapping::parse("[,]").is_err() || Mapping::parse("[,]").unwrap().columns.is_empty());
+        assert!(Mapping::parse("[{\"column\":\"a\",,}]").is_err());
     }
 
     #[test]

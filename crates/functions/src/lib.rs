@@ -11,6 +11,7 @@ pub mod operator;
 pub mod registry;
 pub mod scalar;
 pub mod signature;
+pub mod turn;
 pub mod udf;
 
 pub use registry::{Aggregate, Imp, Scalar, find_aggregate, find_scalar};

@@ -75,6 +75,7 @@ impl ScalarUDFImpl for KernelUdf {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        crate::turn::check()?;
         let call = Call { args: &args.args, types: &self.types, returns: self.returns, rows: args.number_rows };
         (self.kernel)(&call)
     }

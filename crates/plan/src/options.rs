@@ -139,7 +139,12 @@ pub const OPTIONS: &[OptionRow] = &[
         Served,
         "`csl` and `kql`, or `sql` for T-SQL",
     ),
-    request_only("query_log_query_parameters", Bool, NoOp, "the journal of queries has no column for parameters"),
+    request_only(
+        "query_log_query_parameters",
+        Bool,
+        Served,
+        "the values of query parameters stand among the properties in the journal of queries",
+    ),
     row("query_max_entities_in_union", Long, Served, "a union of more tables is refused"),
     row("query_now", DateTime, Served, "what `now()` and `ago()` count from"),
     row("query_optimize_fts_at_relop", Bool, NoOp, "a hint of how to compute"),

@@ -19,6 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 
 use crate::exec::guard::with_stack_for;
+use crate::exec::turns::TakeTurns;
 use crate::exec::{KqlQueryPlanner, depth};
 use crate::rules::PushDownFilter;
 
@@ -83,6 +84,7 @@ pub fn new_state(options: &SessionOptions) -> SessionState {
     if options.unoptimized {
         let mut rules = PhysicalOptimizer::new().rules;
         rules.retain(|rule| NEEDED_RULES.contains(&rule.name()));
+        rules.push(Arc::new(TakeTurns));
         return builder.with_optimizer_rules(Vec::new()).with_physical_optimizer_rules(rules).build();
     }
     let rules = rules.into_iter().filter(|rule| KQL_RULES.contains(&rule.name())).collect();
@@ -95,6 +97,8 @@ fn execution_rules(options: &SessionOptions) -> Vec<Arc<dyn PhysicalOptimizerRul
     let place = rules.iter().position(|rule| rule.name() == DISTRIBUTION_RULE).unwrap_or(rules.len());
     rules.splice(place..place, options.storage_rules.iter().cloned());
     rules.extend(options.last_rules.iter().cloned());
+    // Nothing after it may look for an operator below the nodes that it adds.
+    rules.push(Arc::new(TakeTurns));
     rules
 }
 

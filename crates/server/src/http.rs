@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -64,11 +64,37 @@ pub fn router(app: App) -> Router {
 }
 
 async fn missing(request: Request) -> Response {
-    unserved(&request, StatusCode::NOT_FOUND, "nothing is served at")
+    let response = unserved(&request, StatusCode::NOT_FOUND, "nothing is served at");
+    unread(request, response).await
 }
 
 async fn wrong_method(request: Request) -> Response {
-    unserved(&request, StatusCode::METHOD_NOT_ALLOWED, "this method is not served at")
+    let response = unserved(&request, StatusCode::METHOD_NOT_ALLOWED, "this method is not served at");
+    unread(request, response).await
+}
+
+/// An answer to a request whose body nobody has read. Small ones are taken first: a connection is closed over unread
+/// bytes, and whoever sends its next request over it, or has not read this answer yet, is reset.
+pub async fn unread(request: Request, mut response: Response) -> Response {
+    const MAX_BYTES: usize = 256 * 1024;
+    const MAX_TIME: Duration = Duration::from_secs(1);
+    // Whoever waits for leave to send its body has not sent it.
+    let waits = request.headers().contains_key(header::EXPECT);
+    let mut body = request.into_body().into_data_stream();
+    let whole = async {
+        let mut bytes = 0;
+        while let Some(part) = body.next().await {
+            bytes += part.map_or(MAX_BYTES + 1, |part| part.len());
+            if bytes > MAX_BYTES {
+                return false;
+            }
+        }
+        true
+    };
+    if waits || !tokio::time::timeout(MAX_TIME, whole).await.unwrap_or(false) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn unserved(request: &Request, status: StatusCode, what: &str) -> Response {
@@ -214,7 +240,7 @@ pub async fn stop_signal() {
 
 /// A JSON answer with a status, for the endpoints that are nobody's API.
 pub fn json(status: StatusCode, body: &serde_json::Value) -> Response {
-    let headers = [(axum::http::header::CONTENT_TYPE, "application/json; charset=utf-8")];
+    let headers = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
     (status, headers, Body::from(body.to_string())).into_response()
 }
 

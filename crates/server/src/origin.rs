@@ -132,7 +132,7 @@ pub async fn checked(State(reach): State<Arc<Reach>>, request: Request, next: Ne
         && !reach.allows_host(host)
     {
         let message = format!("'{host}' is no name of this server (setting 'host_names')");
-        return refused(&request, message);
+        return refused(request, message).await;
     }
     let Some(origin) = request.headers().get(header::ORIGIN) else { return next.run(request).await };
     let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
@@ -141,12 +141,13 @@ pub async fn checked(State(reach): State<Arc<Reach>>, request: Request, next: Ne
     if is_own || reach.allows_origin(&origin) {
         return next.run(request).await;
     }
-    refused(&request, format!("pages of '{origin}' may not call this server (setting 'cors_origins')"))
+    refused(request, format!("pages of '{origin}' may not call this server (setting 'cors_origins')")).await
 }
 
-fn refused(request: &Request, message: String) -> Response {
+async fn refused(request: Request, message: String) -> Response {
     let error = Error::new(Fault::Forbidden, message);
-    respond::failed(&error, &crate::http::scene(Caller::unsigned(request.headers())))
+    let response = respond::failed(&error, &crate::http::scene(Caller::unsigned(request.headers())));
+    crate::http::unread(request, response).await
 }
 
 #[cfg(test)]

@@ -123,6 +123,14 @@ impl Context {
         Ok(())
     }
 
+    /// Why nobody waits for the request's outcome any more, if so.
+    pub(crate) fn ended(&self) -> Option<Error> {
+        if self.cancel.is_cancelled() {
+            return Some(Error::cancelled(None));
+        }
+        (Instant::now() >= self.deadline).then(Error::timeout)
+    }
+
     /// The limits of the request's workload group.
     pub(crate) fn limits(&self) -> RequestLimits {
         self.group.as_ref().map(|group| group.definition.limits).unwrap_or_default()

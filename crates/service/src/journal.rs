@@ -232,7 +232,11 @@ fn properties_of(context: &Context) -> String {
         let value = if HIDDEN.contains(&name.as_str()) { "******".into() } else { value.clone() };
         (name.clone(), value)
     };
-    let options: serde_json::Map<_, _> = context.options.values().iter().map(shown).collect();
+    let mut options: serde_json::Map<_, _> = context.options.values().iter().map(shown).collect();
+    if context.options.flag("query_log_query_parameters") {
+        let parameters = context.parameters.iter().map(|(name, value)| (name.clone(), value.clone()));
+        options.insert("query_parameters".to_string(), serde_json::Value::Object(parameters.collect()));
+    }
     let text = serde_json::Value::Object(options).to_string();
     if text.len() > MAX_PROPERTY_BYTES { "{}".to_string() } else { text }
 }

@@ -177,7 +177,9 @@ impl<K> State<K> {
             }
             Some(Err(error)) => {
                 self.end();
-                Some(Err(error))
+                // What stops by itself because it is late does not know why.
+                let is_late = !self.cancel.is_cancelled() && Instant::now() >= self.deadline;
+                Some(Err(if is_late { Error::timeout() } else { error }))
             }
             Some(Ok(batch)) => {
                 // A stream that never waits would never let the timer win.

@@ -198,6 +198,7 @@ impl Service {
         let plan = std::mem::take(&mut result.plan);
         let physical = self.physical(context, session, &plan).await?;
         let task = task_context(session, Arc::clone(runtime));
+        context.usage.end_with(&context.cancel, context.deadline);
         let started = futures::stream::once(async move {
             execute_stream(physical, task).map(|stream| stream.map_err(Error::from)).map_err(Error::from)
         });

@@ -17,12 +17,14 @@ use std::time::{Duration, Instant};
 use datafusion::common::runtime::{JoinSetTracer, set_join_set_tracer};
 use futures::Stream;
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tidewater_functions::turn::{self, Turn};
 use tidewater_kql::lexer::{TokenKind, lex};
 use tidewater_kql::value::{datetime, timespan};
 use tidewater_store::{ScanLedger, ScanTotals};
+use tokio_util::sync::CancellationToken;
 
 /// What a stretch of work was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,14 @@ struct Inner {
     peak: AtomicUsize,
     tables: Mutex<Vec<TableSize>>,
     group: OnceLock<String>,
+    ends: RwLock<Option<Ends>>,
+}
+
+/// When the work of a request has no purpose any more.
+#[derive(Debug)]
+struct Ends {
+    cancel: CancellationToken,
+    deadline: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +96,12 @@ thread_local! {
     static CURRENT: RefCell<Option<(Usage, Phase)>> = const { RefCell::new(None) };
     /// When the thread's processor time was last read, and what it was.
     static READ: Cell<Option<(Instant, CpuTime)>> = const { Cell::new(None) };
+    /// When the current stretch began.
+    static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
+
+/// How long a request's work keeps a thread while others may wait for it.
+const TURN: Duration = Duration::from_millis(20);
 
 /// Stretches below this are taken by the wall clock.
 const SHORT: Duration = Duration::from_millis(1);
@@ -131,6 +146,7 @@ impl<'a> Stretch<'a> {
     fn begin(usage: &'a Usage, phase: Phase) -> Stretch<'a> {
         let before = CURRENT.replace(Some((usage.clone(), phase)));
         let began = Instant::now();
+        BEGAN.set(Some(began));
         if READ.get().is_none_or(|(at, _)| began.duration_since(at) > FRESH) {
             READ.set(Some((began, thread_cpu_time())));
         }
@@ -141,6 +157,7 @@ impl<'a> Stretch<'a> {
 impl Drop for Stretch<'_> {
     fn drop(&mut self) {
         CURRENT.set(self.before.take());
+        BEGAN.set(None);
         let now = Instant::now();
         let wall = now.duration_since(self.began);
         let wall_ns = wall.as_nanos() as u64;
@@ -180,6 +197,24 @@ impl Usage {
     /// A stream on this account.
     pub(crate) fn stream<S>(&self, inner: S) -> Measured<S> {
         Measured { usage: self.clone(), phase: Phase::Execution, inner }
+    }
+
+    /// Work on this account ends by itself when the request is cancelled or late, also where nobody looks at the engine.
+    pub(crate) fn end_with(&self, cancel: &CancellationToken, deadline: Instant) {
+        *self.inner.ends.write() = Some(Ends { cancel: cancel.clone(), deadline });
+    }
+
+    fn turn(&self) -> Turn {
+        let now = Instant::now();
+        let is_over =
+            self.inner.ends.read().as_ref().is_some_and(|ends| now >= ends.deadline || ends.cancel.is_cancelled());
+        if is_over {
+            return Turn::Stop;
+        }
+        match BEGAN.get() {
+            Some(began) if now.duration_since(began) > TURN => Turn::GiveWay,
+            _ => Turn::GoOn,
+        }
     }
 
     /// Opens the account of a result; gives its place.
@@ -310,6 +345,7 @@ impl JoinSetTracer for Tasks {
 pub(crate) fn follow_tasks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        turn::ask_by(|| CURRENT.with_borrow(|current| current.as_ref().map_or(Turn::GoOn, |(usage, _)| usage.turn())));
         if set_join_set_tracer(&Tasks).is_err() {
             tracing::warn!("another hook follows the engine's tasks: processor times leave them out");
         }

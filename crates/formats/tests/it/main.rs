@@ -458,3 +458,29 @@ fn records_of_w3c_logs_follow_their_fields() {
     assert!(fails("1 2\n", &table, w3c()).contains("#Fields:"));
     assert!(fails("#Fields: a b\n1\n", &table, w3c()).contains("found 1 values, expected 2"));
 }
+
+/// Gives the same bytes again and again, and counts them.
+struct Endless(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl std::io::Read for Endless {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.0.fetch_add(out.len(), std::sync::atomic::Ordering::Relaxed);
+        out.fill(b'x');
+        Ok(out.len())
+    }
+}
+
+#[test]
+fn a_record_without_end_is_left_at_the_limit() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let table = schema(&[("s", KqlType::String)]);
+    for format in [Format::Csv, Format::Json, Format::MultiJson, Format::Txt, Format::Raw] {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let input = Input::Stream(Box::new(Endless(Arc::clone(&taken))));
+        let options = DecodeOptions { max_record_bytes: 1 << 20, ..DecodeOptions::new(format) };
+        let mut decoder = decode(input, &table, options).unwrap();
+        assert!(decoder.next().unwrap().is_err(), "{format:?}");
+        assert!(taken.load(Ordering::Relaxed) < 4 << 20, "{format:?} took {taken:?}");
+    }
+}

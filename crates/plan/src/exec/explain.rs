@@ -7,10 +7,11 @@ use std::sync::Arc;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 
 use super::shared::SharedExec;
+use super::turns::without_turns;
 
 /// A plan, an operator per line under the one it feeds, and below it each shared computation that it reads.
 pub fn text(plan: &Arc<dyn ExecutionPlan>) -> String {
-    let mut out = displayable(plan.as_ref()).indent(false).to_string();
+    let mut out = displayable(without_turns(plan).as_ref()).indent(false).to_string();
     let mut shown = BTreeMap::new();
     let mut waiting = vec![Arc::clone(plan)];
     while let Some(plan) = waiting.pop() {
@@ -20,7 +21,7 @@ pub fn text(plan: &Arc<dyn ExecutionPlan>) -> String {
         if let Some(physical) = cell.physical()
             && !shown.contains_key(&number)
         {
-            shown.insert(number, displayable(physical.as_ref()).indent(false).to_string());
+            shown.insert(number, displayable(without_turns(physical).as_ref()).indent(false).to_string());
             waiting.push(Arc::clone(physical));
         }
     }

@@ -32,6 +32,7 @@ pub mod sequence;
 pub mod series;
 pub mod shared;
 pub mod stage;
+pub mod turns;
 pub mod window;
 
 use std::sync::Arc;

@@ -12,7 +12,8 @@ use tidewater_kql::KqlType;
 use tidewater_kql::diagnostic::{AGGREGATE_MISPLACED, GENERAL, OPERAND_TYPE, UNRESOLVED, nearest};
 use tidewater_kql::value::{datetime, guid, timespan};
 
-use super::query::{ScopeColumn, WINDOW};
+use super::query::ScopeColumn;
+use super::windows::WINDOW;
 use super::{Fault, Result, Translator, functions, name, place_of, quoted};
 
 /// How tightly a text binds.
@@ -870,7 +871,7 @@ impl Translator<'_> {
                 .find(|column| column.name == wanted && column.qualifiers.first().is_some_and(|own| own == WINDOW));
             return match found {
                 Some(column) => Ok(Typed::column(&column.column, column.ty)),
-                None => Err(self.not_served("OVER inside an expression, or with GROUP BY")),
+                None => Err(self.not_served("OVER where only single rows are known, such as in WHERE")),
             };
         }
         if !call.within_group.is_empty() {

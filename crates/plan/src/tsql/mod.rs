@@ -10,6 +10,7 @@ mod functions;
 mod join;
 mod query;
 mod system;
+mod windows;
 
 use std::collections::HashMap;
 

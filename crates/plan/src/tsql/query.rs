@@ -9,6 +9,7 @@ use tidewater_kql::KqlType;
 use tidewater_kql::diagnostic::{GENERAL, UNRESOLVED};
 
 use super::expr::{Groups, Level, Literal, Names, Typed};
+use super::windows::WINDOW;
 use super::{Result, Translator, name, place_of};
 
 /// A KQL pipeline and its columns.
@@ -55,14 +56,14 @@ impl Relation {
 }
 
 /// How rows are ordered: a column or expression and its direction.
-struct Order {
-    text: String,
-    descending: bool,
+pub(super) struct Order {
+    pub text: String,
+    pub descending: bool,
 }
 
 impl Order {
     // Source: T-SQL page and cheat sheet, which show `desc nulls first` and `asc nulls last`.
-    fn key(&self) -> String {
+    pub fn key(&self) -> String {
         format!("{} {}", self.text, if self.descending { "desc nulls first" } else { "asc nulls last" })
     }
 }
@@ -284,7 +285,6 @@ impl Translator<'_> {
             let condition = self.condition(condition, &mut Names::of(&scope))?;
             steps.push(format!("where {condition}"));
         }
-        self.windows(select, &mut steps, &mut scope)?;
         let is_grouped = !group_by.is_empty()
             || select.having.is_some()
             || select.projection.iter().any(|item| item_expr(item).is_some_and(super::expr::has_aggregate))
@@ -293,6 +293,12 @@ impl Translator<'_> {
             true => Some(self.groups(group_by, &select.projection, &scope)?),
             false => None,
         };
+        let (window_steps, window_columns) = self.windows(select, around.order_by, &scope, &mut groups)?;
+        if !window_steps.is_empty() && steps.is_empty() {
+            let row = self.made_up("row");
+            steps.push(format!("print {row} = 1"));
+        }
+        scope.extend(window_columns);
         // What stands behind `summarize` is written first: it tells which aggregates are wanted.
         let mut items: Vec<(String, Typed, Option<&Expr>)> = Vec::new();
         for (at, entry) in select.projection.iter().enumerate() {
@@ -328,6 +334,7 @@ impl Translator<'_> {
         if let Some(having) = having {
             steps.push(format!("where {having}"));
         }
+        steps.extend(window_steps);
         let order = |at_result: bool| {
             let keys: Vec<String> = orders
                 .iter()
@@ -576,67 +583,6 @@ impl Translator<'_> {
         }
     }
 
-    /// ROW_NUMBER, RANK and DENSE_RANK: each sorts, and then counts.
-    fn windows(&mut self, select: &Select, steps: &mut Vec<String>, scope: &mut Vec<ScopeColumn>) -> Result<()> {
-        let calls: Vec<&datafusion::sql::sqlparser::ast::Function> = select
-            .projection
-            .iter()
-            .filter_map(|entry| match item_expr(entry)? {
-                Expr::Function(call) if call.over.is_some() => Some(call),
-                _ => None,
-            })
-            .collect();
-        for call in calls {
-            let what = call.name.to_string().to_uppercase();
-            let Some(datafusion::sql::sqlparser::ast::WindowType::WindowSpec(spec)) = &call.over else { continue };
-            let rank = match what.as_str() {
-                "ROW_NUMBER" => "row_number",
-                "RANK" => "row_rank_min",
-                "DENSE_RANK" => "row_rank_dense",
-                _ => return Err(self.not_served(format!("{what} ... OVER"))),
-            };
-            if spec.window_frame.is_some() || spec.window_name.is_some() {
-                return Err(self.not_served("a frame of rows in OVER"));
-            }
-            let mut keys = Vec::new();
-            let mut changed = Vec::new();
-            for expr in &spec.partition_by {
-                let value = self.expr(expr, &mut Names::of(scope))?;
-                let key = self.made_up("partition");
-                // As text: nulls are a partition of their own, and no comparison with null says so.
-                steps.push(format!("extend {key} = tostring({})", value.text));
-                keys.push(format!("{key} asc"));
-                changed.push(format!("{key} != prev({key})"));
-            }
-            let mut term = None;
-            for order in &spec.order_by {
-                let value = self.expr(&order.expr, &mut Names::of(scope))?;
-                let descending = order.options.asc == Some(false);
-                keys.push(Order { text: value.text.clone(), descending }.key());
-                term = Some(value.text);
-            }
-            if spec.order_by.len() != 1 && rank != "row_number" {
-                return Err(self.not_served(format!("{what} by other than one expression")));
-            }
-            if !keys.is_empty() {
-                steps.push(format!("sort by {}", keys.join(", ")));
-            } else {
-                steps.push("serialize".to_string());
-            }
-            let first = if rank == "row_number" { "1".to_string() } else { term.unwrap_or_default() };
-            let restart = if changed.is_empty() { String::new() } else { format!(", {}", changed.join(" or ")) };
-            let column = self.made_up("window");
-            steps.push(format!("extend {column} = {rank}({first}{restart})"));
-            scope.push(ScopeColumn {
-                qualifiers: vec![WINDOW.to_string()],
-                name: call.to_string(),
-                column,
-                ty: Some(KqlType::Long),
-            });
-        }
-        Ok(())
-    }
-
     /// The arguments of a call, all by place.
     pub(super) fn arguments<'q>(&self, what: &str, arguments: &'q [FunctionArg]) -> Result<Vec<&'q Expr>> {
         let plain = |argument: &'q FunctionArg| match argument {
@@ -651,10 +597,7 @@ impl Translator<'_> {
     }
 }
 
-/// Qualifies the columns that window calls have become; no alias can be called so.
-pub(super) const WINDOW: &str = "\0window";
-
-fn item_expr(item: &SelectItem) -> Option<&Expr> {
+pub(super) fn item_expr(item: &SelectItem) -> Option<&Expr> {
     match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
         _ => None,

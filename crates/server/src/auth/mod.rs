@@ -229,7 +229,8 @@ pub async fn signed_in(State(app): State<App>, mut request: Request, next: Next)
             Ok(identity) => identity,
             Err(rejected) => {
                 tracing::info!(path = request.uri().path(), reason = %rejected, "not signed in");
-                return unauthorized(&app, &request, &rejected);
+                let response = unauthorized(&app, &request, &rejected);
+                return crate::http::unread(request, response).await;
             }
         },
     };

@@ -118,7 +118,7 @@ pub async fn put(
         (MappingMode::Alter | MappingMode::AlterMerge, None) => return Err(not_found(name, &owner)),
         _ => {}
     }
-    let mut columns: Value = serde_json::from_str(text)
+    let mut columns = Mapping::json(text)
         .map_err(|error| Error::bad_request(format!("the mapping '{name}' is not JSON: {error}")))?;
     if let (MappingMode::AlterMerge, Some(known)) = (mode, &known) {
         columns = merged(&known.text, columns)?;
