@@ -147,8 +147,7 @@ impl Mapping {
     /// The JSON of a mapping's text. A comma before a closing bracket is no mistake: the service's own reader takes it,
     /// and the test suites of its clients write it. Source: kusto-rest section 8.
     pub fn json(text: &str) -> Result<Value, serde_json::Error> {
-        serde_json::from_str(text)
-            .or_else(|error| serde_json::from_str(&without_last_commas(text)).map_err(|_| error))
+        serde_json::from_str(text).or_else(|error| serde_json::from_str(&without_last_commas(text)).map_err(|_| error))
     }
 
     /// How each column of `schema` is filled, in the schema's order.

@@ -43,6 +43,12 @@ pub fn check() -> Result<()> {
     }
 }
 
+/// The same for the rounds of a tight loop: only some of them ask.
+#[inline]
+pub fn check_at(round: usize) -> Result<()> {
+    if round.is_multiple_of(4096) { check() } else { Ok(()) }
+}
+
 /// The error of work that was stopped; whoever stopped it knows better why.
 pub fn stopped() -> DataFusionError {
     DataFusionError::Execution("the request that this was computed for has ended".to_string())

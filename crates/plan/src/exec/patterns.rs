@@ -13,6 +13,7 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::common::{exec_err, internal_err};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
+use tidewater_functions::turn;
 
 use super::algorithm::{Group, GroupAlgorithm, GroupResult};
 use super::cells::{Cell, Cells};
@@ -167,6 +168,7 @@ impl Data {
             let mut examples = Vec::new();
             let mut codes = Vec::with_capacity(rows);
             for row in 0..rows {
+                turn::check_at(row)?;
                 let next = known.len() as u32;
                 let code = *known.entry(keys.row(row).data()).or_insert_with(|| {
                     examples.push(row as u32);
@@ -188,6 +190,7 @@ impl Data {
         }
         let mut places: HashMap<Vec<u32>, usize> = HashMap::new();
         for row in 0..rows {
+            turn::check_at(row)?;
             let (Some(side), weight) = (side(row), weight(row)) else { continue };
             if weight > 0.0 {
                 data.add(coded.iter().map(|codes| codes[row]).collect(), side, weight, &mut places);
@@ -264,6 +267,7 @@ impl Data {
             let mut held = 0;
             for (pattern, rows) in &level {
                 for column in (0..self.columns).filter(|column| pattern[*column] == OPEN) {
+                    turn::check()?;
                     visits += rows.len();
                     let mut parts: HashMap<u32, Vec<u32>> = HashMap::new();
                     for row in rows {
@@ -386,6 +390,7 @@ impl Data {
             for _ in 0..4 * self.columns {
                 let mut better: Option<(f64, [f64; 2], usize)> = None;
                 for column in 0..self.columns {
+                    turn::check()?;
                     is_set[column] = !is_set[column];
                     let (value, rows) = score(&is_set);
                     if value > best * (1.0 + 1e-12) && better.as_ref().is_none_or(|(most, ..)| value > *most) {
@@ -452,6 +457,7 @@ fn words_of<'t>(
     let mut known: HashMap<&str, u32> = HashMap::from([("", 0)]);
     let mut places = HashMap::new();
     for row in 0..rows {
+        turn::check_at(row)?;
         let Some(side) = side(row) else { continue };
         let text = if texts.is_valid(row) { texts.value(row) } else { "" };
         let mut codes: Vec<u32> = Vec::with_capacity(most);

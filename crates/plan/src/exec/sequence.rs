@@ -9,6 +9,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, Int64Builder, StringVie
 use arrow::datatypes::Int64Type;
 use datafusion::common::{exec_err, internal_err};
 use datafusion::error::Result;
+use tidewater_functions::turn;
 
 use super::algorithm::{Group, GroupAlgorithm, GroupResult};
 
@@ -271,6 +272,7 @@ impl Search<'_> {
                 break;
             }
             self.trials += 1;
+            turn::check_at(self.trials)?;
             if self.trials > MAX_TRIALS {
                 return exec_err!(
                     "sequence_detect() tries more than {MAX_TRIALS} steps for one combination of dimensions"

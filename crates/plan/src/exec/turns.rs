@@ -93,7 +93,8 @@ fn asking(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>()
         && let Some(filter) = join.filter()
     {
-        let builder = NestedLoopJoinExecBuilder::new(Arc::clone(join.left()), Arc::clone(join.right()), *join.join_type());
+        let builder =
+            NestedLoopJoinExecBuilder::new(Arc::clone(join.left()), Arc::clone(join.right()), *join.join_type());
         let builder = builder.with_projection_ref(join.projection().clone()).with_filter(asking(filter));
         return Ok(Arc::new(builder.build()?));
     }
@@ -267,10 +268,7 @@ impl PhysicalExpr for Asking {
         vec![&self.inner]
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn PhysicalExpr>>,
-    ) -> Result<Arc<dyn PhysicalExpr>> {
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
         match (children.pop(), children.is_empty()) {
             (Some(inner), true) => Ok(Arc::new(Asking { inner })),
             _ => internal_err!("an asking expression has one child"),

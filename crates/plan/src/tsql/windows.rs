@@ -107,13 +107,7 @@ impl Translator<'_> {
         }
     }
 
-    fn rank(
-        &mut self,
-        what: &str,
-        arguments: &[Typed],
-        layout: &Layout,
-        steps: &mut Vec<String>,
-    ) -> Result<Typed> {
+    fn rank(&mut self, what: &str, arguments: &[Typed], layout: &Layout, steps: &mut Vec<String>) -> Result<Typed> {
         let Layout { partition, number, peers } = layout;
         let count = |this: &mut Self, steps: &mut Vec<String>| {
             this.beside(steps, &[partition], |column| format!("{column} = count()"))
@@ -263,8 +257,7 @@ impl Translator<'_> {
     /// The value that a column has in the first or last row of each group.
     fn at_edge(&mut self, steps: &mut Vec<String>, keys: &[&str], edge: &str, number: &str, value: &str) -> String {
         let place = self.made_up("place");
-        let found =
-            self.beside(steps, keys, |column| format!("({place}, {column}) = {edge}({number}, {value})"));
+        let found = self.beside(steps, keys, |column| format!("({place}, {column}) = {edge}({number}, {value})"));
         steps.push(format!("project-away {place}"));
         found
     }
@@ -289,12 +282,7 @@ impl Translator<'_> {
     }
 
     /// Sorts and numbers the rows as an OVER says.
-    fn laid_out(
-        &mut self,
-        spec: &WindowSpec,
-        steps: &mut Vec<String>,
-        names: &mut Names<'_, '_>,
-    ) -> Result<Layout> {
+    fn laid_out(&mut self, spec: &WindowSpec, steps: &mut Vec<String>, names: &mut Names<'_, '_>) -> Result<Layout> {
         let (partition, number, peers) = (self.made_up("partition"), self.made_up("number"), self.made_up("peers"));
         let mut parts = Vec::new();
         for expr in &spec.partition_by {
