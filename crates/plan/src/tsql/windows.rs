@@ -299,7 +299,10 @@ impl Translator<'_> {
             orders.push(value.text);
         }
         // As text: nulls are a group of their own, and no comparison with null says so.
-        let told = |texts: &[String]| format!("tostring(pack_array({}))", texts.join(", "));
+        let told = |texts: &[String]| match texts {
+            [] => "'-'".to_string(),
+            texts => format!("tostring(pack_array({}))", texts.join(", ")),
+        };
         steps.push(format!("extend {partition} = {}, {peers} = {}", told(&parts), told(&orders)));
         if !parts.is_empty() {
             keys.insert(0, format!("{partition} asc"));
