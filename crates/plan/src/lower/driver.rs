@@ -14,6 +14,7 @@ use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use tidewater_functions::dynamic::{Dynamic, Json, Kind};
+use tidewater_functions::turn;
 use tidewater_kql::ast::Script;
 use tidewater_kql::diagnostic::ROW_SCOPE;
 use tidewater_kql::{Column, Diagnostic, KqlType, Span};
@@ -54,6 +55,7 @@ pub async fn plan_script(
 ) -> Result<PlannedQuery, PlanError> {
     let mut known = HashMap::new();
     for _ in 0..MAX_PASSES {
+        turn::check()?;
         let outcome = bind_query(script, view, context, &Evaluator, &known)
             .map_err(|diagnostics| PlanError::Diagnostics { text: text.to_string(), diagnostics })?;
         match outcome {

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{ColumnarValue, Expr};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::scalar::ScalarValue;
+use tidewater_functions::turn;
 
 use super::expr;
 use crate::bound::{BExpr, Constant, Evaluate};
@@ -28,6 +29,8 @@ impl Evaluate for Evaluator {
         if let Some(constant) = expr.as_constant() {
             return Ok(constant);
         }
+        // A long text has many of these, and nobody may wait for its plan any more.
+        turn::check().map_err(|error| error.strip_backtrace())?;
         let scalar = compute(expr).map_err(|error| error.strip_backtrace())?;
         let found = scalar.data_type();
         Constant::of_scalar(&scalar, expr.ty)
