@@ -64,6 +64,8 @@ ENDLESS = {
     "sort": "range a from 1 to 1000000000 step 1 | extend h = hash(a) | sort by h asc | serialize r = row_number() | summarize max(r)",
     "cross join": "range a from 1 to 2000000 step 1 | extend k = 1 | join kind=inner (range b from 1 to 2000000 step 1 | extend k = 1) on k | summarize count() by a % 10",
     "cross join without a match": "range a from 1 to 2000000 step 1 | extend k = 1 | join kind=inner (range b from 1 to 2000000 step 1 | extend k = 1) on k | where a + b < 0 | count",
+    "long arrays": "range a from 1 to 100000 step 1 | extend x = range(a, a + 5000) | summarize count() by tostring(x)",
+    "patterns": "range a from 1 to 300000 step 1 | extend b = hash(a, 10), c = hash(a, 11), d = hash(a, 12) | evaluate autocluster()",
     "join": "range a from 1 to 1000000000 step 1 | join kind=inner (range a from 1 to 1000000000 step 1) on a | summarize count() by a % 10",
 }
 

@@ -24,6 +24,7 @@ use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion_expr::ColumnarValue;
 
 use crate::call::Call;
+use crate::turn::Pace;
 
 /// How the values of one Arrow array type are read.
 pub trait Slot {
@@ -257,11 +258,12 @@ pub fn each<O: Output>(call: &Call<'_>, f: impl FnMut(usize) -> O) -> Result<Col
 /// One result per row; the first error ends the call.
 pub fn try_each<O: Output + Default>(call: &Call<'_>, mut f: impl FnMut(usize) -> Result<O>) -> Result<ColumnarValue> {
     let mut failed: Option<DataFusionError> = None;
+    let mut pace = Pace::begin();
     let array = O::collect((0..rows(call)).map(|row| {
         if failed.is_some() {
             return O::default();
         }
-        f(row).unwrap_or_else(|error| {
+        pace.at(row).and_then(|()| f(row)).unwrap_or_else(|error| {
             failed = Some(error);
             O::default()
         })
@@ -295,7 +297,9 @@ pub fn each_text(call: &Call<'_>, mut f: impl FnMut(usize, &mut String)) -> Resu
     let mut builder = TextBuilder::new(rows);
     let mut text = String::new();
     let mut total = 0;
+    let mut pace = Pace::begin();
     for row in 0..rows {
+        pace.at(row)?;
         text.clear();
         f(row, &mut text);
         count_text(&mut total, text.len())?;
@@ -318,7 +322,9 @@ pub fn each_dynamic(call: &Call<'_>, mut f: impl FnMut(usize, &mut Vec<u8>) -> b
     let mut builder = TextBuilder::new(rows);
     let mut json = Vec::new();
     let mut total = 0;
+    let mut pace = Pace::begin();
     for row in 0..rows {
+        pace.at(row)?;
         json.clear();
         if f(row, &mut json) {
             count_text(&mut total, json.len())?;
@@ -360,7 +366,9 @@ pub fn each_piece_or_new(
     let mut builder = TextBuilder::over(source, rows);
     let mut new = String::new();
     let mut total = 0;
+    let mut pace = Pace::begin();
     for row in 0..rows {
+        pace.at(row)?;
         new.clear();
         match f(row, source.text(row), &mut new) {
             Piece::Part(range) => builder.push_part(row, range),
