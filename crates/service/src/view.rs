@@ -333,6 +333,13 @@ impl CatalogView for View {
     ) -> Option<Result<Arc<TableHandle>, String>> {
         let database = self.open(database)?;
         let external: StoredExternal = stored::find(&self.snapshot, database, name)?;
+        // None can be made; one of a former version must not be passed over.
+        let policy = external.policies.get(PolicyKind::RowLevelSecurity.word()).map(row_security);
+        if policy.is_some_and(|policy| policy.is_enabled) && !self.is_server {
+            return Some(Err(format!(
+                "the external table '{name}' has a row level security policy, which is not served"
+            )));
+        }
         let text = match mapping.map(|mapping| (mapping, external.mappings.get(mapping))) {
             None => None,
             Some((_, Some(mapping))) => Some(mapping.text.as_str()),

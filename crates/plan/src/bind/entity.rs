@@ -13,7 +13,7 @@ use tidewater_kql::{Diagnostic, Span, diagnostic, parse_function_body};
 use crate::bind::let_::AnyValue;
 use crate::bind::row::Row;
 use crate::bind::scope::{Binding, FunctionDef};
-use crate::bind::secure::ViewPart;
+use crate::bind::secure::{Securing, ViewPart};
 use crate::bind::source::Tabular;
 use crate::bind::union::Input;
 use crate::bind::{Binder, Bound};
@@ -190,10 +190,10 @@ impl Binder<'_> {
 
     /// The rows of a view's body. The policy of its source holds in it, be the view named by a policy itself.
     fn expanded(&mut self, database: &str, kind: &str, name: &str, body: &str, span: Span) -> Bound<Tabular> {
-        let securing = std::mem::take(&mut self.securing);
+        self.securing.push(Securing::View);
         let in_catalog = std::mem::replace(&mut self.in_catalog, true);
         let result = self.text_rows(database, kind, name, body, span);
-        self.securing = securing;
+        self.securing.pop();
         self.in_catalog = in_catalog;
         result
     }

@@ -179,7 +179,7 @@ pub(crate) struct Binder<'a> {
     pub missing_patterns: Vec<(String, Span)>,
     /// The hidden columns of the rows that the present operator reads.
     pub hidden: Option<Arc<Hidden>>,
-    /// The tables whose policies are being bound.
+    /// The policies and views that are being bound, outermost first.
     pub securing: Vec<secure::Securing>,
     /// Inside a text that the catalog keeps of a view, which may name internal tables.
     pub in_catalog: bool,

@@ -121,7 +121,7 @@ impl Binder<'_> {
     /// What `now()` is here.
     pub fn now_ticks(&self) -> i64 {
         // A policy about time is not for the caller to move.
-        if !self.securing.is_empty() {
+        if self.is_securing() {
             return self.context.now_ticks;
         }
         self.option("query_now").and_then(datetime_of).unwrap_or(self.context.now_ticks)

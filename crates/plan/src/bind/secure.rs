@@ -29,16 +29,41 @@ pub(crate) enum ViewPart {
 
 /// A table or view whose policy is being bound.
 #[derive(Clone, Debug)]
-pub(crate) struct Securing {
+pub(crate) struct Policy {
     database: String,
     name: String,
     part: ViewPart,
 }
 
+/// What is being bound on behalf of the catalog.
+#[derive(Clone, Debug)]
+pub(crate) enum Securing {
+    /// The query of a policy.
+    Policy(Policy),
+    /// The text of a view, in which policies hold whatever reads the view.
+    View,
+}
+
+/// Policies and views inside each other.
+const MAX_SECURING: usize = 32;
+
 impl Binder<'_> {
+    /// The policy that reads what is named now.
+    fn active_policy(&self) -> Option<&Policy> {
+        match self.securing.last()? {
+            Securing::Policy(policy) => Some(policy),
+            Securing::View => None,
+        }
+    }
+
+    /// Whether something is bound for a policy, be it through a view.
+    pub fn is_securing(&self) -> bool {
+        self.securing.iter().any(|active| matches!(active, Securing::Policy(_)))
+    }
+
     /// What a view's name stands for inside the view's own policy.
     pub fn secured_part(&self, database: &str, name: &str) -> Option<ViewPart> {
-        let active = self.securing.last().filter(|active| active.database == database && active.name == name)?;
+        let active = self.active_policy().filter(|active| active.database == database && active.name == name)?;
         Some(active.part)
     }
 
@@ -51,7 +76,7 @@ impl Binder<'_> {
         schema: &TableSchema,
         span: Span,
     ) -> Bound<Option<Tabular>> {
-        let active = self.securing.last().cloned();
+        let active = self.active_policy().cloned();
         if let Some(active) = &active {
             if active.database == database && active.name == name {
                 return Ok(None);
@@ -80,10 +105,22 @@ impl Binder<'_> {
             let message = format!("'{name}' has a row level security policy, and the request blocks such tables");
             return self.fail(diagnostic::GENERAL, span, message);
         }
+        let is_this = |known: &Securing| match known {
+            Securing::Policy(known) => known.database == database && known.name == name,
+            Securing::View => false,
+        };
+        if self.securing.iter().any(is_this) || self.securing.len() >= MAX_SECURING {
+            let message = format!("the row level security policy of '{name}' reads '{name}' through a view");
+            return self.fail(diagnostic::GENERAL, span, message);
+        }
         let query = policy.query.trim().trim_end_matches(';');
         let label = format!("row level security of {name}");
-        self.securing.push(Securing { database: database.to_string(), name: name.to_string(), part });
+        let policy = Policy { database: database.to_string(), name: name.to_string(), part };
+        self.securing.push(Securing::Policy(policy));
+        // A function may be the policy of a table that the same function's caller reads.
+        let calls = std::mem::take(&mut self.calls);
         let shown = self.policy_rows(database, &label, &format!("{{\n{query}\n}}"), span);
+        self.calls = calls;
         self.securing.pop();
         let shown = shown?;
         let mut items = Vec::with_capacity(schema.columns.len());
