@@ -21,7 +21,7 @@ from test_queries_api import BASE, Api
 
 @pytest.fixture(scope="module")
 def door(request, tmp_path_factory):
-    server = Server(request.config.getoption("--server"), tmp_path_factory.mktemp("postgres") / "data", "--postgres-listen", "127.0.0.1:0")
+    server = Server(request.config.getoption("--server"), tmp_path_factory.mktemp("postgres") / "data", "--set", "postgres_listen=127.0.0.1:0")
     line = server.process.stdout.readline()
     server.port = int(re.search(r"served on 127.0.0.1:(\d+)", line).group(1))
     api = Api(server.url, **{"x-gw-ims-org-id": "ORG"})

@@ -377,6 +377,7 @@ pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionConte
     let engine_statement = EngineStatement::Statement(Box::new(statement.clone()));
     let references = base.resolve_table_references(&engine_statement).map_err(|error| fault_of(&error))?;
     let mut handles = Vec::new();
+    let mut reads_catalog = false;
     for reference in references {
         let name = match reference.schema() {
             Some(database) => TableName { database: Some(database.to_string()), table: reference.table().to_string() },
@@ -388,12 +389,18 @@ pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionConte
             None if name
                 .database
                 .as_ref()
-                .is_some_and(|schema| scope.schemas.contains_key(schema) || schema == "information_schema") => {}
+                .is_some_and(|schema| scope.schemas.contains_key(schema) || schema == "information_schema") =>
+            {
+                reads_catalog = true;
+            }
             None if name.database.is_none() && base.table_functions().contains_key(&name.table.to_lowercase()) => {}
             None => return Err(SqlFault::new(UNKNOWN_TABLE, format!("the table '{reference}' does not exist"))),
         }
     }
-    names::match_case(&mut statement, &handles);
+    // Clients spell the catalog's columns right, and name results like them in other letters.
+    if !reads_catalog {
+        names::match_case(&mut statement, &handles);
+    }
     let mut config = base.config().clone();
     config.options_mut().catalog.default_catalog = tables::CATALOG.to_string();
     config.options_mut().catalog.default_schema = tables::SEARCH.to_string();
