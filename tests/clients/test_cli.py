@@ -71,7 +71,7 @@ def test_sql_jobs_are_submitted_followed_and_fetched(server, tmp_path):
     assert "reads 0 rows" in sql("submit", "SELECT 1", "--dry-run")
     template = sql("template", "create", "one", "SELECT $n AS n", "--param", "n=5").strip()
     assert template in sql("template", "list") and "SELECT $n AS n" in sql("template", "show", template)
-    assert json.loads(sql("submit", "--template", template, "--wait", "--format", "ndjson")) == {"n": "5"}
+    assert json.loads(sql("submit", "--template", template, "--wait", "--format", "ndjson")) == {"n": 5}
     assert "Deleted" in sql("template", "delete", template)
     schedule = sql("schedule", "create", "0 6 * * *", "SELECT 1 AS x", "--time-zone", "Europe/Berlin").strip()
     assert schedule in sql("schedule", "list") and "ENABLED" in sql("schedule", "show", schedule)
