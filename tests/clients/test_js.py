@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from conftest import Server
 from test_signin import secured  # noqa: F401 (a fixture)
 
 SOURCES = pathlib.Path(__file__).parent / "js"
@@ -26,12 +27,12 @@ def modules():
     return cache / "node_modules"
 
 
-def run(modules, directory, url, **environment):
-    """Runs the SDK's tests in a directory from where they find the packages."""
-    shutil.copy(SOURCES / "sdk.test.mjs", directory / "sdk.test.mjs")
+def run(modules, directory, url, tests="sdk.test.mjs", **environment):
+    """Runs an SDK's tests in a directory from where they find the packages."""
+    shutil.copy(SOURCES / tests, directory / tests)
     if not (directory / "node_modules").exists():
         (directory / "node_modules").symlink_to(modules)
-    answer = subprocess.run(["node", "--test", "sdk.test.mjs"], cwd=directory, capture_output=True, text=True, timeout=300,
+    answer = subprocess.run(["node", "--test", tests], cwd=directory, capture_output=True, text=True, timeout=300,
                             env={**os.environ, "TIDEWATER_URL": url, **environment})
     assert answer.returncode == 0, answer.stdout[-6000:] + answer.stderr[-3000:]
     assert "# fail 0" in answer.stdout
@@ -45,3 +46,18 @@ def test_the_javascript_sdk_signs_in_over_tls(modules, secured, tmp_path):  # no
     # For an application's key this SDK does not look at the login endpoint that the server names.
     run(modules, tmp_path, secured.url, TIDEWATER_SECRET=secured.secrets["ci"], NODE_EXTRA_CA_CERTS=secured.ca,
         AZURE_AUTHORITY_HOST=secured.url)
+
+
+def test_the_javascript_ingestion_sdk_works_over_http(modules, server, tmp_path):
+    run(modules, tmp_path, server.url, "ingest.test.mjs")
+
+
+def test_the_javascript_ingestion_sdk_works_over_tls(modules, request, tmp_path):
+    server = Server.__new__(Server)
+    server.binary, server.data, server.process, server.url = request.config.getoption("--server"), tmp_path / "data", None, None
+    server.start("--set", "tls_self_signed=true")
+    try:
+        authority = tmp_path / "data" / "tls" / "ca.pem"
+        run(modules, tmp_path, server.url, "ingest.test.mjs", NODE_EXTRA_CA_CERTS=str(authority))
+    finally:
+        server.stop()

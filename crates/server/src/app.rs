@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::{HeaderMap, Uri, header};
 use tidewater_service::Service;
 
 use crate::auth::Auth;
@@ -96,6 +97,19 @@ impl App {
     /// Where the PostgreSQL protocol is served.
     pub fn postgres_address(&self) -> Option<std::net::SocketAddr> {
         self.inner.postgres
+    }
+
+    /// The server's address as a request has named it, unless the settings tell it.
+    pub fn base_url(&self, headers: &HeaderMap, uri: &Uri) -> String {
+        if self.inner.config.public_url.is_some() {
+            return self.public_url();
+        }
+        let scheme = if self.tls().is_some() { "https" } else { "http" };
+        let named = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        match named.or_else(|| uri.authority().map(|authority| authority.as_str())) {
+            Some(host) if !host.is_empty() => format!("{scheme}://{host}"),
+            _ => self.public_url(),
+        }
     }
 
     /// The address that people and clients use, without a slash at its end.

@@ -76,8 +76,12 @@ pub struct Config {
     pub export_directories: Vec<PathBuf>,
     /// Directories whose files queries may read as external data.
     pub external_directories: Vec<PathBuf>,
-    /// Addresses, hosts and patterns of hosts that queries may read external data from.
+    /// Addresses, hosts and patterns of hosts that queries, ingestion and export may use.
     pub external_urls: Vec<String>,
+    /// Other servers that stand for object stores.
+    pub storage_endpoints: Vec<String>,
+    /// Identities of this machine that connection strings may sign in by.
+    pub managed_identities: Vec<String>,
     /// File with a database of addresses in MaxMind's form.
     pub ip_database_file: Option<PathBuf>,
     /// Names by which queries may call this server a cluster.
@@ -209,8 +213,18 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "external_urls",
         "",
-        "addresses that 'externaldata' and external tables may read, separated by ','; 'https://host/path' with all below, \
-         'host', 'host:port', '*.suffix'",
+        "addresses that queries, ingestion and export may use, separated by ','; 'https://host/path' and 's3://bucket/path' \
+         with all below, 'host', 'host:port', '*.suffix'",
+    ),
+    setting(
+        "storage_endpoints",
+        "",
+        "servers that stand for object stores, separated by ','; 'azure=http://127.0.0.1:10000', 's3=URL', 'gs=URL'",
+    ),
+    setting(
+        "managed_identities",
+        "",
+        "identities of this machine that 'managed_identity=...' may name, separated by ','; 'system' or object ids",
     ),
     setting("ip_database_file", "", "MaxMind file of cities (GeoLite2-City.mmdb) for geo_info_from_ip_address()"),
     setting("cluster_names", "", "names that cluster() means this server by beside its address, separated by ','"),
@@ -390,6 +404,8 @@ impl Config {
             export_directories: reader.list("export_directories").into_iter().map(PathBuf::from).collect(),
             external_directories: reader.list("external_directories").into_iter().map(PathBuf::from).collect(),
             external_urls: reader.list("external_urls"),
+            storage_endpoints: reader.list("storage_endpoints"),
+            managed_identities: reader.list("managed_identities"),
             ip_database_file: reader.path("ip_database_file"),
             cluster_names: reader.list("cluster_names"),
             library: reader.flag("library")?,

@@ -27,7 +27,7 @@ use crate::kusto::request::{Caller, Refusal};
 use crate::kusto::respond;
 use crate::origin::{self, Reach};
 use crate::stall::Watched;
-use crate::{auth, health, kusto, metrics, queries, ui};
+use crate::{auth, health, kusto, metrics, queries, storage, ui};
 
 /// Connections that the kernel keeps until they are accepted: SDK test suites open some 90 at once.
 const BACKLOG: u32 = 1024;
@@ -56,6 +56,7 @@ pub fn router(app: App) -> Router {
         .merge(auth::issuer::routes())
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(app.clone(), storage::served))
         .layer(middleware::from_fn_with_state(app.clone(), auth::signed_in))
         .layer(middleware::from_fn_with_state(reach, origin::checked))
         .layer(middleware::from_fn(observed))

@@ -18,6 +18,7 @@ pub mod origin;
 pub mod postgres;
 mod queries;
 pub mod stall;
+mod storage;
 pub mod tls;
 pub mod ui;
 

@@ -50,6 +50,8 @@ pub fn route(path: &str) -> &'static str {
         _ if crate::ui::is_path(path) => "/ui",
         _ if path.starts_with("/v1/rest/ingest/") => "/v1/rest/ingest",
         _ if path.starts_with("/v1/page/") => "/v1/page",
+        _ if path.starts_with("/v1/rest/ingestion/") => "/v1/rest/ingestion",
+        _ if crate::storage::is_path(path) => "/storage",
         _ if path.contains("/queries") => "/queries",
         _ => "other",
     }

@@ -64,6 +64,8 @@ pub struct Context {
     pub deadline: Instant,
     /// Ends the request: by disconnect, `.cancel query`, or the deadline.
     pub cancel: CancellationToken,
+    /// The server's address as the caller has named it; the configured one when absent.
+    pub base_url: Option<String>,
     /// Request properties.
     pub options: RequestOptions,
     /// Values of declared query parameters.
@@ -95,6 +97,7 @@ impl Context {
             started,
             deadline: started + DEFAULT_QUERY_TIMEOUT,
             cancel: CancellationToken::new(),
+            base_url: None,
             options: RequestOptions::default(),
             parameters: HashMap::new(),
             readonly: false,

@@ -51,6 +51,8 @@ pub enum Fault {
     MappingNotFound,
     /// Data that could not be read.
     BadData,
+    /// A file elsewhere that cannot be had just now.
+    Unreachable,
     /// A documented feature that is not served.
     NotServed,
     /// A write in a read-only request, or a path that may not be read.
@@ -191,7 +193,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match &*self.fault {
             Fault::Diagnostics { .. } | Fault::BadRequest | Fault::BadData | Fault::EntityExists => Kind::BadRequest,
-            Fault::NotServed | Fault::FormatNotSupported => Kind::BadRequest,
+            Fault::NotServed | Fault::FormatNotSupported | Fault::Unreachable => Kind::BadRequest,
             Fault::DatabaseNotFound | Fault::EntityNotFound | Fault::MappingNotFound => Kind::NotFound,
             Fault::Forbidden => Kind::Forbidden,
             Fault::ResultTooLarge | Fault::OutOfMemory | Fault::Timeout | Fault::Cancelled => Kind::Limit,
@@ -214,6 +216,8 @@ impl Error {
             Fault::FormatNotSupported => "BadRequest_FormatNotSupported",
             Fault::MappingNotFound => "BadRequest_MappingReferenceWasNotFound",
             Fault::BadData => "BadRequest_InvalidBlob",
+            // Source: error-codes page, what may pass of downloads.
+            Fault::Unreachable => "Download_UnknownError",
             Fault::Forbidden => "Forbidden",
             Fault::Throttled | Fault::CommandThrottled | Fault::QuotaExceeded => "TooManyRequests",
             Fault::ResultTooLarge | Fault::OutOfMemory => "LimitsExceeded",
@@ -240,6 +244,7 @@ impl Error {
     /// Whether the same request would fail again.
     pub fn is_permanent(&self) -> bool {
         matches!(self.kind(), Kind::BadRequest | Kind::NotFound | Kind::Forbidden)
+            && !matches!(*self.fault, Fault::Unreachable)
     }
 
     /// Wraps the error so that it can travel through the engine's streams and come out again by `From`.

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::context::{Context, now_ticks, ticks_of};
 use crate::error::{Error, Fault, Result};
+use crate::secrets::{cut, obfuscated};
 use crate::table::Cell;
 use crate::usage::{Consumption, Usage};
 
@@ -253,10 +254,7 @@ impl Journal {
     /// Notes the start of a request.
     pub fn begin(&self, sort: Sort, context: &Context, text: &str) -> Arc<Mark> {
         let now = now_ticks();
-        let mut end = text.len().min(MAX_TEXT_BYTES);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
+        let text = obfuscated(cut(text, MAX_TEXT_BYTES));
         let entry = Entry {
             command: match sort {
                 Sort::Query => String::new(),
@@ -265,7 +263,7 @@ impl Journal {
             },
             client_request_id: context.client_request_id.clone(),
             activity_id: context.activity_id,
-            text: text[..end].to_string(),
+            text: text.into_owned(),
             database: context.database.clone(),
             principal: context.principal.clone(),
             user: context.user_or_principal().to_string(),

@@ -1,8 +1,8 @@
 //! The service itself: what all requests share.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -16,9 +16,11 @@ use crate::context::{DEFAULT_DATABASE, now_ticks};
 use crate::error::{Error, Result};
 use crate::external::External;
 use crate::external::location::Policy;
+use crate::external::objects::Stores;
 use crate::journal::Journal;
 use crate::limits::Admission;
 use crate::maintenance::Maintenance;
+use crate::queued::Queued;
 use crate::rights::Rights;
 use crate::rights::roles::{Role, Scope};
 use crate::usage;
@@ -39,6 +41,10 @@ pub struct ServiceOptions {
     pub external_directories: Vec<PathBuf>,
     /// Addresses, hosts and patterns of hosts that queries may read external data from.
     pub external_urls: Vec<String>,
+    /// Other servers that stand for object stores: `azure=URL`, `s3=URL`, `gs=URL`.
+    pub storage_endpoints: Vec<String>,
+    /// Identities of this machine that connection strings may sign in by.
+    pub managed_identities: Vec<String>,
     /// File with a database of addresses in MaxMind's form, for `geo_info_from_ip_address`.
     pub ip_database_file: Option<PathBuf>,
     /// Names by which queries may call this server a cluster, beside `localhost`; the first is its address.
@@ -71,6 +77,19 @@ pub struct Service {
     inner: Arc<Inner>,
 }
 
+/// A service that may have gone.
+#[derive(Clone)]
+pub(crate) struct WeakService {
+    inner: Weak<Inner>,
+}
+
+impl WeakService {
+    /// The service, if somebody holds it still.
+    pub fn upgrade(&self) -> Option<Service> {
+        self.inner.upgrade().map(|inner| Service { inner })
+    }
+}
+
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) options: ServiceOptions,
@@ -83,6 +102,7 @@ pub(crate) struct Inner {
     pub(crate) maintenance: Maintenance,
     pub(crate) jobs: crate::jobs::Running,
     pub(crate) external: Arc<External>,
+    pub(crate) queued: Queued,
     sql_session: SessionContext,
     pub(crate) started_ticks: i64,
     runtime: tokio::runtime::Handle,
@@ -148,7 +168,9 @@ impl Service {
             })?;
         }
         let policy = Policy::new(options.external_directories.clone(), &options.external_urls)?;
-        let external = Arc::new(External::new(policy, store.root().join("tmp")));
+        let stores = Stores::new(&options.storage_endpoints, &options.managed_identities)?;
+        let queued = Queued::open(store.root(), store.jobs().clone())?;
+        let external = Arc::new(External::new(policy, stores, store.root().join("tmp")));
         let concurrent = if options.max_concurrent == 0 { cores * 10 } else { options.max_concurrent };
         let admission = Admission::new(concurrent);
         let machine =
@@ -168,6 +190,7 @@ impl Service {
             maintenance: Maintenance::default(),
             jobs: crate::jobs::Running::default(),
             external,
+            queued,
             sql_session,
             started_ticks: now_ticks(),
             runtime,
@@ -179,7 +202,13 @@ impl Service {
         service.synchronize_library()?;
         service.start_upkeep();
         service.start_merging();
+        service.start_queue();
         Ok(service)
+    }
+
+    /// A hold that keeps the service from nothing.
+    pub(crate) fn downgrade(&self) -> WeakService {
+        WeakService { inner: Arc::downgrade(&self.inner) }
     }
 
     /// Looks after views and stored results until the service stops or nobody holds it.

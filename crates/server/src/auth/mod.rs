@@ -219,6 +219,8 @@ fn is_public(method: &Method, path: &str) -> bool {
         || crate::ui::is_path(path)
         || matches!(path, "/v1/rest/ping" | "/v1/rest/auth/metadata")
         || issuer::is_public(path)
+        // The signature in the address says what its bearer may do.
+        || crate::storage::is_path(path)
 }
 
 /// Lets a request through with its [`Identity`], or answers 401.

@@ -37,6 +37,8 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         export_directories: config.export_directories.clone(),
         external_directories: config.external_directories.clone(),
         external_urls: config.external_urls.clone(),
+        storage_endpoints: config.storage_endpoints.clone(),
+        managed_identities: config.managed_identities.clone(),
         ip_database_file: config.ip_database_file.clone(),
         cluster_names: cluster_names(&config, &address),
         threads: config.query_threads,

@@ -63,7 +63,7 @@ pub fn document(error: &Error, scene: &Scene, during_rows: bool) -> Value {
     body.insert("@context".into(), context(scene));
     body.insert("@permanent".into(), json!(error.is_permanent()));
     if !scene.text.is_empty() && !during_rows {
-        body.insert("@text".into(), json!(scene.text));
+        body.insert("@text".into(), json!(tidewater_service::obfuscated(&scene.text)));
     }
     if !scene.database.is_empty() && !during_rows {
         body.insert("@database".into(), json!(scene.database));
@@ -81,6 +81,7 @@ fn headline(error: &Error) -> String {
         | Fault::BadRequest
         | Fault::NotServed
         | Fault::BadData
+        | Fault::Unreachable
         | Fault::ResultTooLarge
         | Fault::OutOfMemory => "Request is invalid and cannot be executed.".to_string(),
         Fault::Internal => "Request failed because of an internal error.".to_string(),
@@ -106,7 +107,7 @@ fn type_name(error: &Error, during_rows: bool) -> &'static str {
         Fault::EntityExists => "Kusto.Data.Exceptions.EntityNameAlreadyExistsException",
         Fault::FormatNotSupported => "Kusto.DataNode.Exceptions.StreamingIngestionFormatNotSupportedException",
         Fault::MappingNotFound => "Kusto.DataNode.Exceptions.StreamingIngestionMappingNotFoundException",
-        Fault::BadData => "Kusto.DataNode.Exceptions.StreamingIngestionRequestException",
+        Fault::BadData | Fault::Unreachable => "Kusto.DataNode.Exceptions.StreamingIngestionRequestException",
         Fault::Forbidden => "Kusto.Data.Exceptions.KustoUnauthorizedDatabaseAccessException",
         Fault::Throttled => "Kusto.DataNode.Exceptions.QueryThrottledException",
         Fault::CommandThrottled => "Kusto.DataNode.Exceptions.ControlCommandThrottledException",

@@ -16,7 +16,7 @@ use tidewater_service::{Error, IngestAnswer, RequestOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Scene;
-use super::request::{Caller, ContentCoding, Refusal, SignedIn, content_coding, decode_argument, drain};
+use super::request::{Caller, ContentCoding, Refusal, SignedIn, content_coding, decode_argument, drain, read_body};
 use super::respond;
 use super::sink::Coding;
 use super::v1::one_table;
@@ -28,6 +28,8 @@ const REJECTED_VALUES: HeaderName = HeaderName::from_static("x-tidewater-rejecte
 const REJECTED_SAMPLES: HeaderName = HeaderName::from_static("x-tidewater-rejected-samples");
 /// Bytes of that header; proxies take no more than some kilobytes.
 const MAX_SAMPLES_BYTES: usize = 4096;
+/// A body that names where the data is.
+const MAX_NAMED_SOURCE_BYTES: usize = 64 * 1024;
 /// Bodies up to this size stay in memory.
 const MAX_MEMORY_BYTES: usize = 4 * 1024 * 1024;
 
@@ -88,7 +90,10 @@ async fn ingest(
         }
         return Err(error.into());
     }
-    request.payload = spooled(app, body, app.config().max_ingest_body_bytes).await?;
+    match &mut request.source {
+        Some(source) => *source = named_source(app, headers, body).await?,
+        None => request.payload = spooled(app, body, app.config().max_ingest_body_bytes).await?,
+    }
     let service = app.service().clone();
     let task = app.service().spawn(async move { service.ingest(context, request).await });
     let answer = match task.await {
@@ -110,8 +115,13 @@ fn arguments(table: &str, query: &str) -> Result<IngestRequest, Error> {
         match name.to_ascii_lowercase().as_str() {
             "streamformat" => request.format = Some(value),
             "mappingname" | "mappingreference" if !value.is_empty() => request.mapping_name = Some(value),
-            "sourcekind" if value.eq_ignore_ascii_case("uri") => {
-                return Err(Error::not_served("ingestion from an address (sourceKind=uri)"));
+            // Known by the body, which names the address.
+            "sourcekind" if value.eq_ignore_ascii_case("uri") => request.source = Some(String::new()),
+            "sourcekind" if value.is_empty() || value.eq_ignore_ascii_case("stream") => {}
+            "sourcekind" => {
+                return Err(Error::bad_request(format!(
+                    "argument 'sourceKind' must be uri or stream, found '{value}'"
+                )));
             }
             "ignorefirstrecord" if lower == "auto" => request.header = Header::Auto,
             "ignorefirstrecord" => request.header = if flag { Header::Yes } else { Header::No },
@@ -120,6 +130,18 @@ fn arguments(table: &str, query: &str) -> Result<IngestRequest, Error> {
         }
     }
     Ok(request)
+}
+
+/// The address that a body names: `{"SourceUri": "https://..."}`.
+async fn named_source(app: &App, headers: &HeaderMap, body: Body) -> Result<String, Refusal> {
+    let body = read_body(headers, body, MAX_NAMED_SOURCE_BYTES, app.config().stall_timeout()).await?;
+    let expected = || Error::bad_request("with sourceKind=uri the body must be {\"SourceUri\": \"https://...\"}");
+    let named: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&body).map_err(|_| expected())?;
+    let source = named.iter().find(|(name, _)| name.eq_ignore_ascii_case("sourceUri"));
+    match source.and_then(|(_, value)| value.as_str()).map(str::trim) {
+        Some(source) if !source.is_empty() => Ok(source.to_string()),
+        _ => Err(expected().into()),
+    }
 }
 
 /// Takes a body in: a small one into memory, a larger one into a file, one beyond the limit not at all.

@@ -10,6 +10,7 @@ pub mod json;
 pub mod links;
 pub mod properties;
 pub mod query;
+pub mod queued;
 pub mod request;
 pub mod respond;
 pub mod rows;
@@ -29,6 +30,9 @@ pub fn routes() -> Router<App> {
         .route("/v2/rest/query", post(query::post_v2).get(query::get_v2))
         .route("/v1/rest/mgmt", post(query::post_mgmt))
         .route("/v1/rest/ingest/{database}/{table}", post(ingest::post))
+        .route("/v1/rest/ingestion/configuration", get(queued::configuration))
+        .route("/v1/rest/ingestion/queued/{database}/{table}", post(queued::post))
+        .route("/v1/rest/ingestion/queued/{database}/{table}/{operation}", get(queued::status))
         .route("/v1/rest/auth/metadata", get(auth::metadata))
         .route("/v1/rest/ping", get(auth::ping))
         .route("/", get(links::redirect))

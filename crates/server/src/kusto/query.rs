@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use axum::body::Body;
 use axum::extract::{Extension, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use futures::FutureExt;
 use tidewater_service::context::{DEFAULT_COMMAND_TIMEOUT, DEFAULT_QUERY_TIMEOUT};
@@ -137,10 +137,11 @@ async fn run(
     }
     let cancel = CancellationToken::new();
     let default = if is_command { DEFAULT_COMMAND_TIMEOUT } else { DEFAULT_QUERY_TIMEOUT };
-    let context = match request.context(&caller, cancel.clone(), default) {
+    let mut context = match request.context(&caller, cancel.clone(), default) {
         Ok(context) => context,
         Err(error) => return respond::failed(&error, &scene),
     };
+    context.base_url = Some(app.base_url(&headers, &Uri::default()));
     scene.database = context.database.clone();
     let layout = match Layout::of(&context.options) {
         Ok(layout) => layout,

@@ -161,6 +161,6 @@ async fn files_are_read_from_allowed_directories_only() {
         assert_eq!(server.post("/v1/rest/mgmt", &body).await.0, 403, "{bad}");
     }
     let refusal = server.refusal(".ingest into table T ('https://example.com/x.csv')").await;
-    assert!(refusal["@message"].as_str().unwrap().contains("not served yet"));
+    assert!(refusal["@message"].as_str().unwrap().contains("external_urls"));
     assert_eq!(row_count(&server, "T").await, 3);
 }

@@ -17,6 +17,7 @@ use super::Request;
 use crate::answer::ResultTable;
 use crate::context::{Context, MAX_TIMEOUT, ticks_of};
 use crate::error::{Error, Fault, Result};
+use crate::external::location::{Location, shown};
 use crate::ingest::load::{Job, Loaded, Place, Source, prepared};
 use crate::ingest::{IngestAnswer, IngestProperties, IngestedExtent, Payload, SpooledFile, format_of};
 use crate::journal::{Mark, Outcome};
@@ -136,13 +137,14 @@ pub async fn sources(
     is_async: bool,
 ) -> Result<ResultTable> {
     let began = Instant::now();
-    let name = sources.join(",");
+    let shown: Vec<&str> = sources.iter().map(|source| shown(source)).collect();
+    let name = shown.join(",");
     note_data(request, BATCH_INGEST, table, &name, properties);
     let table = request.table(table)?;
     let properties = IngestProperties::of(properties)?.with_stored_mapping(&request.snapshot, table)?;
     let mut inputs = Vec::with_capacity(sources.len());
     for source in &sources {
-        inputs.push(open(request.service, source, properties.format.as_deref())?);
+        inputs.push(open(request.service, source, properties.format.as_deref()).await?);
     }
     let mut job = job(request.context, table, inputs, properties);
     let (service, context, mark) = (request.service.clone(), request.context.clone(), Arc::clone(request.mark));
@@ -158,21 +160,17 @@ pub async fn sources(
     if is_async { in_background(request, work).await } else { work.await }
 }
 
-/// Opens a source below one of the directories that the settings allow.
-fn open(service: &Service, source: &str, format: Option<&str>) -> Result<Source> {
-    // What follows `;` is a secret: `h'path;key'`.
-    let path = source.split(';').next().unwrap_or(source).trim();
-    let path = path.strip_prefix("file://").unwrap_or(path);
-    if let Some((scheme, _)) = path.split_once("://") {
-        return Err(Error::not_served(format!("ingestion from '{scheme}://' addresses")));
+/// Opens a source: a file below one of the directories that the settings allow, or what an allowed address names.
+async fn open(service: &Service, source: &str, format: Option<&str>) -> Result<Source> {
+    let format = format.map(|format| format_of(Some(format))).transpose()?;
+    if let Location::File(path) = Location::parse(source)? {
+        let file = allowed(&service.inner().options.ingest_directories, Path::new(&path))?;
+        let format = format.unwrap_or_else(|| Format::of_path(&path).unwrap_or(Format::Csv));
+        let compression = Compression::of_path(&path);
+        let payload = Payload::File(SpooledFile::kept(file));
+        return Ok(Source { name: path, payload, format, compression, deflate: false });
     }
-    let format = match format {
-        Some(format) => format_of(Some(format))?,
-        None => Format::of_path(path).unwrap_or(Format::Csv),
-    };
-    let file = allowed(&service.inner().options.ingest_directories, Path::new(path))?;
-    let payload = Payload::File(SpooledFile::kept(file));
-    Ok(Source { name: path.to_string(), payload, format, compression: Compression::of_path(path), deflate: false })
+    service.source_of(source, format).await
 }
 
 /// The file of a path, if it lies below an allowed directory once links are followed. Absent and forbidden

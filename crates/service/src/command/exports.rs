@@ -1,6 +1,5 @@
 //! `.export` to files and external tables, and commands about continuous exports.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use super::{Request, data, only, row_security};
 use crate::answer::ResultTable;
 use crate::error::{Error, Result};
 use crate::export::continuous::{StoredExport, fitting, place, tables_in, text_of};
-use crate::export::{self, ExportFormat, ExportOptions, Headers};
+use crate::export::{self, Destination, ExportFormat, ExportOptions, Headers, Layout};
 use crate::stored::{self, StoredExternal};
 use crate::table::{Cell, Columns, TableBuilder};
 use crate::view::View;
@@ -111,8 +110,9 @@ pub async fn to_storage(
     };
     // One thread writes; where it writes is the first place that is named.
     let uri = uris.first().ok_or_else(|| Error::bad_request("an export needs a place"))?;
-    let directory = export::directory(&request.service.inner().options.export_directories, uri)?;
-    run(request, is_async, directory, options, query, None).await
+    let inner = request.service.inner();
+    let destination = Destination::of(&inner.external, &inner.options.export_directories, uri)?;
+    run(request, is_async, destination, options, query, None).await
 }
 
 /// `.export [async] to table E [with (...)] <| query`
@@ -124,21 +124,22 @@ pub async fn to_table(
     query: Inner,
 ) -> Result<ResultTable> {
     let external: StoredExternal = stored::found(&request.snapshot, request.database()?, &table.text)?;
-    let (directory, mut options) =
-        place(&request.service.inner().options.export_directories, &table.text, &external.source)?;
+    let inner = request.service.inner();
+    let allowed = &inner.options.export_directories;
+    let (destination, mut options) = place(&inner.external, allowed, &table.text, &external.source)?;
     if let Some(size) = size_limit(properties)? {
         options.size_limit = size;
     }
     if let Some(rows) = number(properties, "parquetRowGroupSize")? {
         options.row_group_rows = usize::try_from(rows).unwrap_or(usize::MAX);
     }
-    run(request, is_async, directory, options, query, Some((table.text.clone(), external.source))).await
+    run(request, is_async, destination, options, query, Some((table.text.clone(), external.source))).await
 }
 
 async fn run(
     request: &Request<'_>,
     is_async: bool,
-    directory: PathBuf,
+    destination: Destination,
     options: ExportOptions,
     query: Inner,
     table: Option<(String, ExternalSource)>,
@@ -161,7 +162,9 @@ async fn run(
         if let Some((name, source)) = &table {
             result = fitting(result, name, source)?;
         }
-        let artifacts = export::write(directory, result, options).await?;
+        let layout = table.as_ref().map(|(_, source)| Layout::of(source)).transpose()?.flatten();
+        let external = &service.inner().external;
+        let artifacts = export::write(external, &destination, result, options, layout).await?;
         let mut out = TableBuilder::new(if table.is_some() { TABLE_FILES } else { FILES });
         for artifact in artifacts {
             let mut cells: Vec<Cell> = vec![artifact.path.into(), artifact.rows.into()];
@@ -246,7 +249,8 @@ pub async fn put_continuous(
         }
     };
     let external: StoredExternal = stored::found(&request.snapshot, database, &table.text)?;
-    place(&request.service.inner().options.export_directories, &table.text, &external.source)?;
+    let inner = request.service.inner();
+    place(&inner.external, &inner.options.export_directories, &table.text, &external.source)?;
     let mut shown_properties = serde_json::Map::new();
     if let Some(size) = size_limit(properties)? {
         shown_properties.insert("SizeLimit".into(), size.into());

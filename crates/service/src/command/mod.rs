@@ -479,8 +479,8 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
         }
         Command::CancelOperation { id, properties } => journals::cancel_operation(request, &id, &properties).await,
 
-        Command::GetKustoIdentityToken => Err(Error::not_served("queued ingestion ('.get kusto identity token')")),
-        Command::GetIngestionResources => Err(Error::not_served("queued ingestion ('.get ingestion resources')")),
+        Command::GetKustoIdentityToken => request.service.identity_token(request.context, &request.access),
+        Command::GetIngestionResources => request.service.ingestion_resources(request.context, &request.access),
         Command::Other { name } if caches::is_served(&name) => caches::cleared(),
         Command::Other { name } => Err(Error::not_served(format!("the command '.{name}'"))),
         Command::Piped { .. } | Command::WithQuery { .. } | Command::Error => {

@@ -12,10 +12,11 @@ use tidewater_plan::ExternalSource;
 use tidewater_store::{Database, Snapshot, Table, TableId};
 use uuid::Uuid;
 
-use super::{Artifact, ExportFormat, ExportOptions, Headers, directory, write};
+use super::{Artifact, Destination, ExportFormat, ExportOptions, Headers, Layout, write};
 use crate::answer::ResultTable;
 use crate::context::{Context, now_ticks};
 use crate::error::{Error, Result};
+use crate::external::External;
 use crate::journal::{Mark, Sort};
 use crate::service::Service;
 use crate::stored::{self, Entity, StoredExternal};
@@ -81,14 +82,17 @@ impl Entity for StoredExport {
 
 /// How files of an external table are written, and where.
 ///
-/// Errors: tables that are partitioned, of another kind than files, or outside of the allowed directories.
-pub(crate) fn place(allowed: &[PathBuf], name: &str, source: &ExternalSource) -> Result<(PathBuf, ExportOptions)> {
+/// Errors: tables of another kind than files, or outside of the allowed directories and addresses.
+pub(crate) fn place(
+    external: &External,
+    allowed: &[PathBuf],
+    name: &str,
+    source: &ExternalSource,
+) -> Result<(Destination, ExportOptions)> {
     if !source.kind.eq_ignore_ascii_case("storage") {
         return Err(Error::not_served(format!("export to the external table '{name}' of kind '{}'", source.kind)));
     }
-    if !source.partitions.is_empty() || !source.path.is_empty() {
-        return Err(Error::not_served(format!("export to the partitioned external table '{name}'")));
-    }
+    Layout::of(source)?;
     let format = source.format.as_deref().unwrap_or("csv");
     let Some(format) = ExportFormat::parse(format) else {
         return Err(Error::not_served(format!("export to external tables of the format '{format}'")));
@@ -110,7 +114,7 @@ pub(crate) fn place(allowed: &[PathBuf], name: &str, source: &ExternalSource) ->
         mark: source.property("encoding").is_some_and(|text| text.eq_ignore_ascii_case("utf8bom")),
         ..ExportOptions::default_of(format)
     };
-    Ok((directory(allowed, uri)?, options))
+    Ok((Destination::of(external, allowed, uri)?, options))
 }
 
 impl ExportOptions {
@@ -263,12 +267,15 @@ impl Service {
         text: &str,
     ) -> Result<Vec<Artifact>> {
         let external: StoredExternal = stored::found(snapshot, database, &export.table)?;
-        let (place, options) = place(&self.inner().options.export_directories, &export.table, &external.source)?;
+        let inner = self.inner();
+        let allowed = &inner.options.export_directories;
+        let (place, options) = place(&inner.external, allowed, &export.table, &external.source)?;
         let mut context = context.clone();
         context.options.set("notruncation", Value::Bool(true));
         let view = View::of_server(self, Arc::clone(snapshot), database.name())?;
         let mut answer = self.run_planned(&context, text, &view, mark, None).await?;
         let Some(result) = answer.results.pop() else { return Err(Error::bad_request("the query has no result")) };
-        write(place, fitting(result, &export.table, &external.source)?, options).await
+        let result = fitting(result, &export.table, &external.source)?;
+        write(&inner.external, &place, result, options, Layout::of(&external.source)?).await
     }
 }

@@ -1,11 +1,16 @@
-//! Export: the rows of a query as files below the directories that a setting allows.
+//! Export: the rows of a query as files below the directories that a setting allows, or as objects of a store.
 //!
 //! A file is written under a name of its own that did not exist, and is complete and synced before it is told. What a
 //! failure leaves half written is removed.
 
 pub(crate) mod continuous;
+mod destination;
 mod file;
+mod partitioned;
 mod text;
+
+pub(crate) use destination::Destination;
+pub(crate) use partitioned::Layout;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -27,6 +32,7 @@ use uuid::Uuid;
 
 use crate::answer::ResultTable;
 use crate::error::{Error, Fault, Result};
+use crate::external::External;
 
 pub use file::{FileEncoder, FileFormat};
 pub(crate) use text::cell_text;
@@ -102,13 +108,9 @@ pub(crate) struct Artifact {
     pub rows: u64,
 }
 
-/// The directory of a connection string, made if it is missing, if it lies below an allowed one.
-pub(crate) fn directory(allowed: &[PathBuf], uri: &str) -> Result<PathBuf> {
-    let path = uri.split(';').next().unwrap_or(uri).trim();
-    let path = path.strip_prefix("file://").unwrap_or(path);
-    if let Some((scheme, _)) = path.split_once("://") {
-        return Err(Error::not_served(format!("export to '{scheme}://' addresses")));
-    }
+/// A directory, made if it is missing, if it lies below an allowed one.
+fn directory(allowed: &[PathBuf], uri: &str) -> Result<PathBuf> {
+    let path = uri;
     let refused = || {
         Error::new(
             Fault::Forbidden,
@@ -139,16 +141,23 @@ fn failed(path: &Path, error: impl std::fmt::Display) -> Error {
 /// Batches on their way to the thread that writes.
 const QUEUED_BATCHES: usize = 4;
 
-/// Writes all rows of a result into files of a directory, and tells them.
+/// Folders whose files are open at once.
+const MAX_OPEN_FOLDERS: usize = 200;
+
+/// Writes all rows of a result into files of a place, in folders by the layout where there is one, and tells the files.
 pub(crate) async fn write(
-    directory: PathBuf,
+    external: &Arc<External>,
+    destination: &Destination,
     mut result: ResultTable,
     options: ExportOptions,
+    layout: Option<Layout>,
 ) -> Result<Vec<Artifact>> {
+    let (directory, staging) = destination.staging(external)?;
     let schema = result.schema.clone();
     let (sender, mut receiver) = mpsc::channel::<Option<RecordBatch>>(QUEUED_BATCHES);
+    let root = directory.clone();
     let writing = tokio::task::spawn_blocking(move || {
-        let mut files = Files::new(directory, schema, options);
+        let mut files = Folders { root, schema, options, layout, open: Vec::new(), done: Vec::new() };
         while let Some(message) = receiver.blocking_recv() {
             match message {
                 Some(batch) => files.write(&batch)?,
@@ -179,9 +188,96 @@ pub(crate) async fn write(
     }
     drop(sender);
     let written = writing.await.map_err(|_| Error::internal("writing an export panicked"))?;
-    match failure {
-        Some(error) => Err(error),
-        None => written,
+    let artifacts = match failure {
+        Some(error) => return Err(error),
+        None => destination.deliver(external, &directory, written?).await?,
+    };
+    drop(staging);
+    Ok(artifacts)
+}
+
+/// The files of an export by folder; without a layout there is one folder.
+struct Folders {
+    root: PathBuf,
+    schema: TableSchema,
+    options: ExportOptions,
+    layout: Option<Layout>,
+    /// Those that rows came for last stand last.
+    open: Vec<(String, Files)>,
+    done: Vec<Artifact>,
+}
+
+impl Folders {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let outcome = self.write_rows(batch);
+        if outcome.is_err() {
+            self.discard();
+        }
+        outcome
+    }
+
+    fn write_rows(&mut self, batch: &RecordBatch) -> Result<()> {
+        let parts = match &self.layout {
+            None => vec![(String::new(), batch.clone())],
+            Some(layout) => layout.split(&self.schema, batch)?,
+        };
+        for (folder, rows) in parts {
+            let mut entry = match self.open.iter().position(|(known, _)| *known == folder) {
+                Some(at) => self.open.remove(at),
+                None => {
+                    if self.open.len() >= MAX_OPEN_FOLDERS {
+                        let (_, longest_unused) = self.open.remove(0);
+                        self.done.extend(longest_unused.finish()?);
+                    }
+                    (folder.clone(), self.folder(&folder)?)
+                }
+            };
+            let outcome = entry.1.write(&rows);
+            self.open.push(entry);
+            outcome?;
+        }
+        Ok(())
+    }
+
+    fn folder(&self, folder: &str) -> Result<Files> {
+        let schema = match &self.layout {
+            Some(layout) => layout.schema(&self.schema),
+            None => self.schema.clone(),
+        };
+        let mut directory = self.root.clone();
+        for part in folder.split('/').filter(|part| !part.is_empty()) {
+            // A path format is its author's; it leads nowhere else all the same.
+            if matches!(part, "." | "..") {
+                return Err(Error::bad_request(format!("'{folder}' is no folder of an external table")));
+            }
+            directory.push(part);
+        }
+        std::fs::create_dir_all(&directory).map_err(|error| failed(&directory, error))?;
+        Ok(Files::new(directory, schema, self.options.clone()))
+    }
+
+    fn finish(mut self) -> Result<Vec<Artifact>> {
+        while let Some((_, files)) = self.open.pop() {
+            match files.finish() {
+                Ok(done) => self.done.extend(done),
+                Err(error) => {
+                    self.discard();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(self.done)
+    }
+
+    /// Removes what this export has written.
+    fn discard(&mut self) {
+        for (_, mut files) in self.open.drain(..) {
+            files.discard();
+        }
+        for artifact in self.done.drain(..) {
+            // What cannot be removed is told nowhere as an artifact.
+            let _ = std::fs::remove_file(&artifact.path);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 use tidewater_plan::SqlKind;
 
+use super::objects::{Kind, Place, SignIn};
 use super::sql::standard_port;
 use crate::error::{Error, Fault, Result};
 
@@ -23,6 +24,8 @@ pub enum Location {
     File(String),
     /// An address.
     Url(Url),
+    /// A place in an object store.
+    Object(Box<Place>),
 }
 
 /// A connection string without what may be a secret: the query of an address and what follows `;`.
@@ -37,7 +40,6 @@ impl Location {
     /// Reads a connection string.
     pub fn parse(text: &str) -> Result<Location> {
         let (address, secret) = text.trim().split_once(';').unwrap_or((text.trim(), ""));
-        let secret = secret.trim();
         let bad = |reason: &str| Error::bad_request(format!("connection string '{}': {reason}", shown(text)));
         let Some((scheme, rest)) = address.split_once("://") else {
             return Ok(Location::File(address.to_string()));
@@ -46,40 +48,241 @@ impl Location {
         if scheme == "file" {
             return Ok(Location::File(rest.strip_prefix("localhost").unwrap_or(rest).to_string()));
         }
-        if !secret.is_empty() && !secret.eq_ignore_ascii_case("anonymous") {
-            let what = secret.split(['=', ';']).next().unwrap_or_default();
-            let named = ["impersonate", "managed_identity", "token", "awscredentials", "sharedkey", "prompt"];
-            let what = match named.contains(&what.to_ascii_lowercase().as_str()) {
-                true => what,
-                false => "an account key",
-            };
-            return Err(Error::not_served(format!(
-                "sign-in by {what} in connection string '{}' (a shared access signature in the address is)",
-                shown(text)
-            )));
+        let (rest, query) = match rest.split_once('?') {
+            // `?` is a wildcard in keys of stores whose addresses have no query.
+            Some(_) if matches!(scheme.as_str(), "s3" | "s3a" | "gs") => (rest, None),
+            Some((rest, query)) => (rest, Some(query)),
+            None => (rest, None),
+        };
+        let sign_in = sign_in(secret, query).map_err(|reason| bad(&reason))?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if authority.is_empty() {
+            return Err(bad("the address has no host"));
         }
-        let url = match scheme.as_str() {
-            "http" | "https" => address.to_string(),
-            "abfss" | "abfs" => {
-                let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
-                let (container, host) = place.split_once('@').ok_or_else(|| bad("'filesystem@account' is expected"))?;
-                format!("https://{}/{container}/{path}", host.replace(".dfs.", ".blob."))
+        let place = match scheme.as_str() {
+            "s3" | "s3a" => place_of(Kind::S3(None), authority, path, &scheme, authority),
+            "gs" => place_of(Kind::Google, authority, path, &scheme, authority),
+            "abfss" | "abfs" | "wasbs" | "wasb" | "az" | "azure" => {
+                let (container, host, path, root) = match authority.split_once('@') {
+                    Some((container, host)) => (container, host, path, authority.to_string()),
+                    None if authority.contains('.') => {
+                        let (container, path) = path.split_once('/').unwrap_or((path, ""));
+                        (container, authority, path, format!("{authority}/{container}"))
+                    }
+                    None => return Err(bad("'container@account.blob.core.windows.net' is expected")),
+                };
+                let (account, endpoint) = azure_host(host).ok_or_else(|| bad("the host is none of Azure's stores"))?;
+                let mut place = place_of(Kind::Azure(account), container, path, &scheme, &root);
+                place.endpoint = endpoint;
+                place
             }
-            "s3" => {
-                let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-                format!("https://{bucket}.s3.amazonaws.com/{key}")
-            }
-            "gs" => format!("https://storage.googleapis.com/{rest}"),
+            "http" | "https" => match store_of(&scheme, authority, path, &sign_in, query) {
+                Some(place) => place,
+                None => return Location::web(address, sign_in).map_err(|reason| bad(&reason)),
+            },
             other => return Err(Error::not_served(format!("the scheme '{other}' of external data"))),
         };
-        let url = Url::parse(&url).map_err(|error| bad(&error.to_string()))?;
+        if place.container.is_empty() {
+            return Err(bad("the container or bucket is missing"));
+        }
+        let key = match scheme.starts_with("http") {
+            true => percent_encoding::percent_decode_str(&place.key).decode_utf8(),
+            false => Ok(place.key.as_str().into()),
+        };
+        let key = key.map_err(|_| bad("the name is not UTF-8"))?.trim_start_matches('/').to_string();
+        let host = match (&place.kind, &place.endpoint) {
+            (_, Some(endpoint)) => format!("{endpoint}/{}", place.container),
+            (Kind::Azure(account), None) => format!("https://{account}.blob.core.windows.net/{}", place.container),
+            (Kind::S3(Some(region)), None) => format!("https://{}.s3.{region}.amazonaws.com", place.container),
+            (Kind::S3(None), None) => format!("https://{}.s3.amazonaws.com", place.container),
+            (Kind::Google, None) => format!("https://storage.googleapis.com/{}", place.container),
+        };
+        let mut url = Url::parse(&host).map_err(|error| bad(&error.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(bad("a user in the address is not allowed"));
         }
+        let base = url.path().trim_end_matches('/').to_string();
+        url.set_path(&format!("{base}/{key}"));
+        let suits = match (&sign_in, &place.kind) {
+            (SignIn::Anonymous, _) => true,
+            (SignIn::Aws { .. }, kind) => matches!(kind, Kind::S3(_)),
+            (SignIn::Token(_) | SignIn::Managed(_), kind) => matches!(kind, Kind::Azure(_) | Kind::Google),
+            (SignIn::AccountKey(_) | SignIn::Signature(_), kind) => matches!(kind, Kind::Azure(_)),
+        };
+        if !suits {
+            return Err(bad("the store does not know this way to sign in"));
+        }
+        Ok(Location::Object(Box::new(Place { key, sign_in, url, ..place })))
+    }
+
+    /// A plain address.
+    fn web(address: &str, sign_in: SignIn) -> std::result::Result<Location, String> {
+        match sign_in {
+            SignIn::Anonymous | SignIn::Signature(_) => {}
+            _ => return Err("a plain address has no way to sign in".to_string()),
+        }
+        let url = Url::parse(address).map_err(|error| error.to_string())?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a user in the address is not allowed".to_string());
+        }
         if url.host_str().is_none() {
-            return Err(bad("the address has no host"));
+            return Err("the address has no host".to_string());
         }
         Ok(Location::Url(url))
+    }
+
+    /// The same as a place that can be listed and written to: an address with a shared access signature at a server of
+    /// Azure's protocol has the account as the first part of its path.
+    pub fn as_place(self) -> Location {
+        let Location::Url(url) = &self else { return self };
+        let has = |wanted: &str| url.query_pairs().any(|(name, _)| name == wanted);
+        let segments: Vec<&str> = url.path().trim_start_matches('/').splitn(3, '/').collect();
+        let (Some(account), Some(container)) = (segments.first(), segments.get(1)) else { return self };
+        if !has("sig") || !has("sv") || account.is_empty() || container.is_empty() {
+            return self;
+        }
+        let origin = url.origin().ascii_serialization();
+        let pairs = url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        let key = segments.get(2).copied().unwrap_or_default();
+        let mut plain = url.clone();
+        plain.set_query(None);
+        Location::Object(Box::new(Place {
+            kind: Kind::Azure(account.to_string()),
+            container: container.to_string(),
+            key: percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned(),
+            sign_in: SignIn::Signature(pairs),
+            endpoint: Some(format!("{origin}/{account}")),
+            url: plain,
+            root: format!("{origin}/{account}/{container}/"),
+        }))
+    }
+}
+
+fn place_of(kind: Kind, container: &str, key: &str, scheme: &str, root: &str) -> Place {
+    Place {
+        kind,
+        container: container.to_string(),
+        key: key.to_string(),
+        sign_in: SignIn::Anonymous,
+        endpoint: None,
+        // Replaced as soon as the key is decoded.
+        url: Url::parse("https://unknown/").expect("a constant address"),
+        root: format!("{scheme}://{root}/"),
+    }
+}
+
+/// The account of a host of Azure's stores, and its address where it is not the public cloud's.
+fn azure_host(host: &str) -> Option<(String, Option<String>)> {
+    let host = host.to_ascii_lowercase();
+    let (account, suffix) = host.split_once(".blob.").or_else(|| host.split_once(".dfs."))?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if account.is_empty() || !account.chars().all(fits) {
+        return None;
+    }
+    match suffix {
+        "core.windows.net" => Some((account.to_string(), None)),
+        "core.usgovcloudapi.net"
+        | "core.chinacloudapi.cn"
+        | "core.cloudapi.de"
+        | "fabric.microsoft.com"
+        | "storage.azure.net" => Some((account.to_string(), Some(format!("https://{account}.blob.{suffix}")))),
+        _ => None,
+    }
+}
+
+/// The store behind a web address, where it is one. Addresses with a query are read as they are, except Azure's, whose
+/// signatures hold for listing too.
+fn store_of(scheme: &str, host: &str, path: &str, sign_in: &SignIn, query: Option<&str>) -> Option<Place> {
+    let (first, below) = path.split_once('/').unwrap_or((path, ""));
+    let lower = host.to_ascii_lowercase();
+    if let Some((account, endpoint)) = azure_host(host) {
+        // A query that is no signature is a snapshot's or a version's.
+        if query.is_some() && !matches!(sign_in, SignIn::Signature(_)) {
+            return None;
+        }
+        let mut place = place_of(Kind::Azure(account), first, below, scheme, &format!("{host}/{first}"));
+        place.endpoint = endpoint;
+        return Some(place);
+    }
+    if query.is_some() {
+        return None;
+    }
+    if let Some(name) = lower.strip_suffix(".amazonaws.com") {
+        // `bucket.s3.region`, `bucket.s3-region`, `bucket.s3`, `s3.region`, `s3`.
+        let region = |text: &str| Some(text.trim_start_matches(['.', '-']).to_string()).filter(|text| !text.is_empty());
+        if let Some(rest) = name.strip_prefix("s3").filter(|rest| rest.is_empty() || rest.starts_with(['.', '-'])) {
+            return Some(place_of(Kind::S3(region(rest)), first, below, scheme, &format!("{host}/{first}")));
+        }
+        let (at, _) = name.match_indices(".s3").find(|(at, _)| {
+            let rest = &name[at + 3..];
+            rest.is_empty() || rest.starts_with(['.', '-'])
+        })?;
+        let kind = Kind::S3(region(&name[at + 3..]));
+        return Some(place_of(kind, &host[..at], path, scheme, host));
+    }
+    if lower == "storage.googleapis.com" {
+        return Some(place_of(Kind::Google, first, below, scheme, &format!("{host}/{first}")));
+    }
+    // Other servers of these protocols: what is given to sign in tells which.
+    match sign_in {
+        SignIn::Aws { .. } => {
+            let mut place = place_of(Kind::S3(None), first, below, scheme, &format!("{host}/{first}"));
+            place.endpoint = Some(format!("{scheme}://{host}"));
+            Some(place)
+        }
+        SignIn::AccountKey(_) | SignIn::Token(_) => {
+            let (container, key) = below.split_once('/').unwrap_or((below, ""));
+            let root = format!("{host}/{first}/{container}");
+            let mut place = place_of(Kind::Azure(first.to_string()), container, key, scheme, &root);
+            place.endpoint = Some(format!("{scheme}://{host}/{first}"));
+            Some(place)
+        }
+        _ => None,
+    }
+}
+
+/// How a connection string signs in. Source: storage-connection-strings page.
+fn sign_in(secret: &str, query: Option<&str>) -> std::result::Result<SignIn, String> {
+    let secret = secret.trim().trim_end_matches(';').trim();
+    let pairs = |query: &str| {
+        let pairs = reqwest::Url::parse(&format!("https://x/?{query}")).ok()?;
+        let pairs: Vec<(String, String)> =
+            pairs.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        pairs.iter().any(|(name, _)| name == "sig").then_some(pairs)
+    };
+    if secret.is_empty() || secret.eq_ignore_ascii_case("anonymous") {
+        return Ok(query.and_then(pairs).map_or(SignIn::Anonymous, SignIn::Signature));
+    }
+    let (name, value) = match secret.split_once('=') {
+        Some((name, value)) => (name.trim().to_ascii_lowercase(), value.trim()),
+        None => (secret.to_ascii_lowercase(), ""),
+    };
+    match (name.as_str(), value) {
+        ("impersonate", "") => Err("the server has no token of the caller for stores, so 'impersonate' cannot work; \
+             use a key, a signature, or 'managed_identity'"
+            .to_string()),
+        ("prompt", _) => Err("nobody can be asked: 'prompt' is for tools with a window".to_string()),
+        ("managed_identity", "") => Err("'managed_identity=system' or an object id is expected".to_string()),
+        ("managed_identity", id) if id.eq_ignore_ascii_case("system") => Ok(SignIn::Managed(None)),
+        ("managed_identity", id) => Ok(SignIn::Managed(Some(id.to_string()))),
+        ("token", "") | ("sharedkey", "") => Err(format!("'{name}' has no value")),
+        ("token", token) => Ok(SignIn::Token(token.to_string())),
+        // The page gives a signature under this name, too.
+        ("sharedkey", key) if key.contains("sig=") => {
+            let pairs = pairs(key.trim_start_matches('?'));
+            pairs.map(SignIn::Signature).ok_or_else(|| "the signature cannot be read".to_string())
+        }
+        ("sharedkey", key) => Ok(SignIn::AccountKey(key.to_string())),
+        ("awscredentials", keys) => {
+            let mut keys = keys.splitn(3, ',').map(|key| key.trim().to_string());
+            let (id, secret) = (keys.next().unwrap_or_default(), keys.next().unwrap_or_default());
+            if id.is_empty() || secret.is_empty() {
+                return Err("'AwsCredentials=ID,SECRET' is expected".to_string());
+            }
+            Ok(SignIn::Aws { id, secret, session: keys.next() })
+        }
+        // An account's key is base64 and ends with `=` itself.
+        _ => Ok(SignIn::AccountKey(secret.to_string())),
     }
 }
 
@@ -132,6 +335,14 @@ impl Policy {
                 databases.push(DatabaseRule { kind, pattern, port });
                 continue;
             }
+            if text.contains("://") && !text.starts_with("http") {
+                match Location::parse(text) {
+                    Ok(Location::Object(place)) => rules.push(Rule::Prefix(place.url)),
+                    Ok(_) => return Err(wrong("an address of a store is expected".into())),
+                    Err(error) => return Err(wrong(error.message().to_string())),
+                }
+                continue;
+            }
             if text.contains("://") {
                 let url = Url::parse(text).map_err(|error| wrong(error.to_string()))?;
                 if !matches!(url.scheme(), "http" | "https") || url.query().is_some() {
@@ -158,6 +369,14 @@ impl Policy {
     /// Whether an address may be read, redirects included.
     pub fn allows(&self, url: &Url) -> bool {
         matches!(url.scheme(), "http" | "https") && self.urls.iter().any(|rule| rule.allows(url))
+    }
+
+    /// Refuses a place in a store that may not be used.
+    pub fn check_place(&self, place: &Place) -> Result<()> {
+        match place.addresses().iter().any(|url| self.allows(url)) {
+            true => Ok(()),
+            false => self.check(&place.url),
+        }
     }
 
     /// Refuses an address that may not be read.
@@ -329,6 +548,13 @@ mod tests {
         assert!(!allows(&policy, "http://127.0.0.1:9001/x"));
     }
 
+    fn place(text: &str) -> Place {
+        match Location::parse(text).unwrap() {
+            Location::Object(place) => *place,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn servers_of_databases_are_named_with_their_kind() {
         let policy = policy(&["*", "db.example:5432", "postgresql://db.example", "mysql://*.example.com:3307"]);
@@ -345,14 +571,113 @@ mod tests {
         let url = |text: &str| match Location::parse(text).unwrap() {
             Location::Url(url) => url.to_string(),
             Location::File(path) => path,
+            Location::Object(place) => panic!("{place:?}"),
         };
-        assert_eq!(url("abfss://fs@acc.dfs.core.windows.net/a/b.csv"), "https://acc.blob.core.windows.net/fs/a/b.csv");
-        assert_eq!(url("s3://bucket/a/b.csv"), "https://bucket.s3.amazonaws.com/a/b.csv");
         assert_eq!(url("file:///data/a.csv"), "/data/a.csv");
         assert_eq!(url("/data/*.csv"), "/data/*.csv");
-        assert!(Location::parse("https://acc.blob.core.windows.net/c/x.csv;key==").is_err());
+        assert_eq!(url("https://example.com/x.csv?a=b"), "https://example.com/x.csv?a=b");
+        // A presigned address is read as it is.
+        assert_eq!(
+            url("https://b.s3.amazonaws.com/x?X-Amz-Signature=1"),
+            "https://b.s3.amazonaws.com/x?X-Amz-Signature=1"
+        );
         assert!(Location::parse("https://user:pass@host/x.csv").is_err());
         assert!(Location::parse("hdfs://x/y").is_err());
+        assert!(Location::parse("https://example.com/x.csv;managed_identity=system").is_err());
+        assert!(Location::parse("https://a.blob.core.windows.net/c/x;impersonate").is_err());
+        assert!(Location::parse("s3://b/x;sharedkey=abc").is_err());
+    }
+
+    #[test]
+    fn stores_are_known_by_scheme_host_and_sign_in() {
+        let known = |text: &str| {
+            let place = place(text);
+            let kind = match &place.kind {
+                Kind::Azure(account) => format!("azure {account}"),
+                Kind::S3(region) => format!("s3 {}", region.as_deref().unwrap_or("-")),
+                Kind::Google => "gs".to_string(),
+            };
+            format!("{kind} {} {} {:?} {}", place.container, place.key, place.sign_in, place.url)
+        };
+        assert_eq!(
+            known("https://acc.blob.core.windows.net/c/a%20b/x.csv;bG9uZw=="),
+            "azure acc c a b/x.csv AccountKey https://acc.blob.core.windows.net/c/a%20b/x.csv"
+        );
+        assert_eq!(
+            known("abfss://fs@acc.dfs.core.windows.net/a/b.csv;sharedkey=k=="),
+            "azure acc fs a/b.csv AccountKey https://acc.blob.core.windows.net/fs/a/b.csv"
+        );
+        assert_eq!(
+            known("https://acc.blob.core.windows.net/c/x.csv?sv=1&sig=2"),
+            "azure acc c x.csv Signature https://acc.blob.core.windows.net/c/x.csv"
+        );
+        assert_eq!(
+            known("https://onelake.dfs.fabric.microsoft.com/ws/item.Lakehouse/Files/x.csv;token=t"),
+            "azure onelake ws item.Lakehouse/Files/x.csv Token https://onelake.blob.fabric.microsoft.com/ws/item.Lakehouse/Files/x.csv"
+        );
+        assert_eq!(
+            known("s3://bucket/a/b.csv"),
+            "s3 - bucket a/b.csv Anonymous https://bucket.s3.amazonaws.com/a/b.csv"
+        );
+        let aws = "AwsCredentials=ID,secret/+=";
+        assert_eq!(
+            known(&format!("https://my.bucket.s3.us-west-2.amazonaws.com/a/b.csv;{aws}")),
+            "s3 us-west-2 my.bucket a/b.csv Aws https://my.bucket.s3.us-west-2.amazonaws.com/a/b.csv"
+        );
+        assert_eq!(
+            known(&format!("http://127.0.0.1:9000/bucket/a.csv;{aws}")),
+            "s3 - bucket a.csv Aws http://127.0.0.1:9000/bucket/a.csv"
+        );
+        assert_eq!(
+            known("http://127.0.0.1:10000/devstoreaccount1/c/a.csv;key=="),
+            "azure devstoreaccount1 c a.csv AccountKey http://127.0.0.1:10000/devstoreaccount1/c/a.csv"
+        );
+        assert_eq!(known("gs://bucket/x"), "gs bucket x Anonymous https://storage.googleapis.com/bucket/x");
+        assert_eq!(
+            known("az://c@acc.blob.core.windows.net/x;managed_identity=system"),
+            "azure acc c x Managed https://acc.blob.core.windows.net/c/x"
+        );
+    }
+
+    #[test]
+    fn keys_are_shown_below_their_own_root() {
+        assert_eq!(
+            place("abfss://fs@acc.dfs.core.windows.net/a/b.csv").shown("a/b.csv"),
+            "abfss://fs@acc.dfs.core.windows.net/a/b.csv"
+        );
+        assert_eq!(place("s3://bucket/a/b.csv").shown("a/c"), "s3://bucket/a/c");
+        assert_eq!(
+            place("https://b.s3.eu-west-1.amazonaws.com/k").shown("k"),
+            "https://b.s3.eu-west-1.amazonaws.com/k"
+        );
+        assert_eq!(
+            place("https://acc.blob.core.windows.net/c?sv=1&sig=2").shown("k"),
+            "https://acc.blob.core.windows.net/c/k"
+        );
+    }
+
+    #[test]
+    fn places_are_allowed_by_any_of_their_addresses() {
+        let allows = |urls: &[&str], text: &str| policy(urls).check_place(&place(text)).is_ok();
+        assert!(allows(&["s3://bucket"], "https://bucket.s3.eu-west-1.amazonaws.com/x"));
+        assert!(allows(&["s3://bucket"], "s3://bucket/x"));
+        assert!(!allows(&["s3://bucket"], "s3://buckets/x"));
+        assert!(!allows(&["s3://bucket/a"], "s3://bucket/b"));
+        assert!(allows(&["*.blob.core.windows.net"], "abfss://fs@acc.dfs.core.windows.net/x"));
+        assert!(!allows(&["*.amazonaws.com"], "gs://b/x"));
+        assert!(!allows(&["*"], "http://127.0.0.1:9000/bucket/a.csv;AwsCredentials=a,b"));
+        assert!(allows(&["127.0.0.1:9000"], "http://127.0.0.1:9000/bucket/a.csv;AwsCredentials=a,b"));
+    }
+
+    #[test]
+    fn an_address_with_a_signature_is_a_place_where_it_must_be() {
+        let location = Location::parse("http://127.0.0.1:10000/acc/c/dir/x?sv=1&sig=2%3D").unwrap();
+        assert!(matches!(location, Location::Url(_)));
+        let Location::Object(place) = location.as_place() else { panic!("no place") };
+        assert_eq!((place.container.as_str(), place.key.as_str()), ("c", "dir/x"));
+        assert_eq!(place.endpoint.as_deref(), Some("http://127.0.0.1:10000/acc"));
+        assert_eq!(place.shown("k"), "http://127.0.0.1:10000/acc/c/k");
+        assert!(!format!("{place:?}").contains("2="));
     }
 
     #[test]

@@ -7,7 +7,9 @@
 mod call;
 pub(crate) mod delta;
 pub mod location;
+pub mod objects;
 mod paths;
+mod remote;
 pub(crate) mod sql;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,20 +27,19 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
-use futures::TryStreamExt;
-use reqwest::{Client, Url};
+use reqwest::Client;
 use tidewater_formats::{Compression, DecodeOptions, Format, Input, Mapping, decode};
 use tidewater_kql::{Column, TableSchema};
 use tidewater_plan::ExternalSource;
 use tokio::sync::mpsc::Sender;
 
 use crate::error::{Error, Fault, Result};
-use crate::ingest::{Payload, Spool};
+use crate::ingest::Payload;
 use location::{Location, Policy, shown};
+use objects::Stores;
 use paths::{PathFormat, PathValue, local_files};
+pub(crate) use paths::{default_pattern, path_of_moment};
 
-/// A file that has to be kept on disk to be read may have this many bytes.
-const MAX_SPOOLED_BYTES: u64 = 16 << 30;
 /// How long a server may take to answer or to go on.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Redirects that are followed, each checked by policy.
@@ -47,6 +48,7 @@ const MAX_REDIRECTS: usize = 5;
 /// What reads external data.
 pub(crate) struct External {
     policy: Policy,
+    stores: Stores,
     spool: PathBuf,
     client: OnceLock<std::result::Result<Client, String>>,
 }
@@ -83,6 +85,8 @@ pub(crate) struct Artifact {
     has_header: bool,
     /// Names of columns in the file that the table names otherwise.
     names: Option<Arc<HashMap<String, String>>>,
+    /// When an object was written.
+    written: Option<std::time::SystemTime>,
 }
 
 impl Artifact {
@@ -91,6 +95,7 @@ impl Artifact {
         match &self.location {
             Location::File(path) => std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok(),
             Location::Url(_) => None,
+            Location::Object(_) => self.written,
         }
     }
 
@@ -107,8 +112,13 @@ impl Artifact {
 
 impl External {
     /// Over a policy; files wait in `spool`.
-    pub fn new(policy: Policy, spool: PathBuf) -> External {
-        External { policy, spool, client: OnceLock::new() }
+    pub fn new(policy: Policy, stores: Stores, spool: PathBuf) -> External {
+        External { policy, stores, spool, client: OnceLock::new() }
+    }
+
+    /// Where files may wait for a while.
+    pub fn temporary(&self) -> &std::path::Path {
+        &self.spool
     }
 
     /// Checks a source without looking at its files. `mapping` is a stored mapping's text.
@@ -164,7 +174,7 @@ impl External {
         let artifacts = table.files.into_iter().map(|file| {
             let uri = file.path.display().to_string();
             let location = Location::File(uri.clone());
-            Artifact { location, uri, size: file.size, values: file.values, has_header: false, names: names.clone() }
+            Artifact { location, uri, size: file.size, values: file.values, has_header: false, names: names.clone(), written: None }
         });
         Ok(artifacts.filter(|artifact| reading.wants(artifact)).collect())
     }
@@ -176,18 +186,44 @@ impl External {
         let format = PathFormat::of(source)?;
         let mut artifacts = Vec::new();
         for uri in &source.uris {
-            match Location::parse(uri)? {
+            match Location::parse(uri)?.as_place() {
                 Location::Url(url) => {
                     self.policy.check(&url)?;
                     if format.is_some() {
                         return Err(Error::not_served(format!(
-                            "an external table with partitions at '{}': files of addresses are not listed",
+                            "an external table with partitions at '{}': files of plain addresses are not listed",
                             shown(uri)
                         )));
                     }
-                    let (uri, location) = (shown(uri).to_string(), Location::Url(url));
-                    let values = BTreeMap::new();
-                    artifacts.push(Artifact { location, uri, size: None, values, has_header: false, names: None });
+                    artifacts.push(Artifact {
+                        uri: shown(uri).to_string(),
+                        location: Location::Url(url),
+                        size: None,
+                        values: BTreeMap::new(),
+                        has_header: false,
+                            names: None,
+                        written: None,
+                    });
+                }
+                Location::Object(place) => {
+                    for (object, below) in self.objects(&place, format.is_some()).await? {
+                        let values = match &format {
+                            None => BTreeMap::new(),
+                            Some(format) => match format.values(&below) {
+                                Some(values) => values,
+                                None => continue,
+                            },
+                        };
+                        artifacts.push(Artifact {
+                            uri: place.shown(&object.key),
+                            size: Some(object.size),
+                            values,
+                            has_header: false,
+                            names: None,
+                            written: Some(object.written),
+                            location: Location::Object(Box::new(place.at(object.key))),
+                        });
+                    }
                 }
                 Location::File(pattern) => {
                     let (this, wanted) = (Arc::clone(self), pattern.clone());
@@ -213,6 +249,7 @@ impl External {
                             values,
                             has_header: false,
                             names: None,
+                            written: None,
                         });
                     }
                 }
@@ -257,82 +294,6 @@ impl External {
                 .map_err(|error| format!("the HTTP client cannot start: {error}"))
         });
         made.clone().map_err(Error::internal)
-    }
-
-    async fn get(&self, url: &Url, uri: &str) -> Result<reqwest::Response> {
-        self.policy.check(url)?;
-        let failed = |error: reqwest::Error| {
-            // The address may hold a signature: it is not repeated.
-            let error = error.without_url();
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(inner) = source {
-                text.push_str(&format!(": {inner}"));
-                source = inner.source();
-            }
-            let fault = if text.contains("denied by policy") { Fault::Forbidden } else { Fault::BadData };
-            Error::new(fault, format!("{uri} could not be read: {text}"))
-        };
-        let request = tokio::time::timeout(PATIENCE, self.client()?.get(url.clone()).send());
-        let response = request
-            .await
-            .map_err(|_| Error::new(Fault::BadData, format!("{uri} could not be read: no answer in time")))?
-            .map_err(failed)?;
-        match response.status() {
-            status if status.is_success() => Ok(response),
-            status => Err(Error::new(Fault::BadData, format!("{uri} could not be read: the server answered {status}"))),
-        }
-    }
-
-    /// Opens a file for reading on a blocking thread.
-    async fn open(&self, artifact: &Artifact, format: Format) -> Result<(Input, Compression, Option<Payload>)> {
-        let name = match &artifact.location {
-            Location::File(path) => path.clone(),
-            Location::Url(url) => url.path().to_string(),
-        };
-        let compression = Compression::of_path(&name);
-        match &artifact.location {
-            Location::File(path) => Ok((Input::File(self.policy.open(std::path::Path::new(path))?), compression, None)),
-            Location::Url(url) => {
-                let mut response = self.get(url, &artifact.uri).await?;
-                let encoded = response.headers().get(reqwest::header::CONTENT_ENCODING);
-                let compression = match (compression, encoded.and_then(|value| value.to_str().ok())) {
-                    (Compression::None, Some("gzip" | "x-gzip")) => Compression::Gzip,
-                    (compression, _) => compression,
-                };
-                let broken = |error: reqwest::Error| {
-                    let error = error.without_url();
-                    Error::new(Fault::BadData, format!("{} broke off: {error}", artifact.uri))
-                };
-                if !matches!(format, Format::Parquet | Format::Orc) && !compression.needs_seek() {
-                    let uri = artifact.uri.clone();
-                    let bytes = response.bytes_stream().map_err(move |error| {
-                        std::io::Error::other(format!("{uri} broke off: {}", error.without_url()))
-                    });
-                    let reader = tokio_util::io::StreamReader::new(bytes);
-                    let reader = tokio_util::io::SyncIoBridge::new(Box::pin(reader));
-                    return Ok((Input::Stream(Box::new(reader)), compression, None));
-                }
-                let mut spool = Spool::create(&self.spool).await?;
-                let mut size = 0;
-                while let Some(part) = response.chunk().await.map_err(broken)? {
-                    size += part.len() as u64;
-                    if size > MAX_SPOOLED_BYTES {
-                        return Err(Error::bad_request(format!(
-                            "{} has more than {MAX_SPOOLED_BYTES} bytes, the limit of a Parquet file or zip archive at an address",
-                            artifact.uri
-                        )));
-                    }
-                    spool.write(part).await?;
-                }
-                let payload = spool.finish().await?;
-                let file = match &payload {
-                    Payload::File(file) => file.reader()?,
-                    Payload::Bytes(_) => return Err(Error::internal("a spool gave no file")),
-                };
-                Ok((Input::File(file), compression, Some(payload)))
-            }
-        }
     }
 }
 

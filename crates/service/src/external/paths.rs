@@ -99,7 +99,7 @@ pub fn local_files(policy: &Policy, pattern: &str) -> Result<Vec<Found>> {
 }
 
 /// `*` is any part of one name, `**` any folders, `?` one character.
-fn wildcard(pattern: &str) -> Result<Regex> {
+pub fn wildcard(pattern: &str) -> Result<Regex> {
     let mut text = String::from("^");
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {
@@ -260,7 +260,7 @@ fn decoded(text: &str) -> String {
 }
 
 /// Source: external-tables-azure-storage page, table of default formats.
-fn default_pattern(partition: &Partition) -> &'static str {
+pub(crate) fn default_pattern(partition: &Partition) -> &'static str {
     use tidewater_kql::value::timespan::{TICKS_PER_DAY, TICKS_PER_HOUR};
     match &partition.value {
         PartitionValue::StartOf(function, _) if function == "startofyear" => "yyyy",
@@ -269,6 +269,63 @@ fn default_pattern(partition: &Partition) -> &'static str {
         PartitionValue::Bin(_, ticks) if *ticks < TICKS_PER_DAY => "yyyy/MM/dd/HH",
         _ => "yyyy/MM/dd",
     }
+}
+
+/// A moment as a part of a path, by a .NET pattern: `'year='yyyy`, `year={yyyy}`, `yyyyMMdd`.
+pub(crate) fn path_of_moment(pattern: &str, ticks: i64) -> Result<String> {
+    let civil = datetime::civil(ticks);
+    let mut out = String::new();
+    let mut rest = pattern;
+    let braced = pattern.contains('{');
+    let mut inside = !braced;
+    while let Some(c) = rest.chars().next() {
+        if c == '\'' || c == '"' {
+            let end = rest[1..]
+                .find(c)
+                .ok_or_else(|| Error::bad_request(format!("pattern '{pattern}' has an open quote")))?;
+            out.push_str(&rest[1..=end]);
+            rest = &rest[end + 2..];
+            continue;
+        }
+        if braced && (c == '{' || c == '}') {
+            inside = c == '{';
+            rest = &rest[1..];
+            continue;
+        }
+        if c == '\\' {
+            let mut chars = rest.chars();
+            chars.next();
+            out.extend(chars.next());
+            rest = chars.as_str();
+            continue;
+        }
+        let run = rest.chars().take_while(|next| *next == c).count();
+        let (value, width) = match (c, run) {
+            _ if !inside => (None, 0),
+            ('y', 4) => (Some(civil.year), 4),
+            ('M', 1 | 2) => (Some(civil.month), run),
+            ('d', 1 | 2) => (Some(civil.day), run),
+            ('H', 1 | 2) => (Some(civil.hour), run),
+            ('m', 2) => (Some(civil.minute), 2),
+            ('s', 2) => (Some(civil.second), 2),
+            ('y' | 'M' | 'd' | 'H' | 'h' | 'm' | 's' | 'f' | 'F' | 't' | 'z' | 'K' | 'g', _) => {
+                let specifier: String = rest.chars().take(run).collect();
+                return Err(Error::not_served(format!("the specifier '{specifier}' of datetime_pattern()")));
+            }
+            _ => (None, 0),
+        };
+        match value {
+            Some(value) => {
+                out.push_str(&format!("{value:0width$}"));
+                rest = &rest[run..];
+            }
+            None => {
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// A .NET pattern as groups: `'year='yyyy`, `year={yyyy}`, `yyyyMMdd`.
@@ -375,6 +432,20 @@ mod tests {
         let format = PathFormat::of(&source(vec![("Date", KqlType::DateTime, day)], vec![])).unwrap().unwrap();
         assert!(format.values("2019/02/01/a.csv").is_some());
         assert!(format.values("2019/02/a.csv").is_none());
+    }
+
+    #[test]
+    fn a_written_path_is_read_again() {
+        let ticks = datetime::parse("2021-05-07T03:00:00").unwrap();
+        for (pattern, text) in [
+            ("'year='yyyy'/month='MM", "year=2021/month=05"),
+            ("yyyyMMdd", "20210507"),
+            ("year={yyyy}/day={d}", "year=2021/day=7"),
+            ("yyyy/MM/dd/HH", "2021/05/07/03"),
+        ] {
+            assert_eq!(path_of_moment(pattern, ticks).unwrap(), text);
+        }
+        assert!(path_of_moment("yy", ticks).is_err() && path_of_moment("'yyyy", ticks).is_err());
     }
 
     #[test]

@@ -241,6 +241,9 @@ pub(crate) fn prepared(
     if !unless.is_empty() {
         commit = commit.unless_tagged(table, unless);
     }
+    for mark in &properties.marks {
+        commit = commit.edit(mark.clone());
+    }
     let mut made = Vec::with_capacity(staged.len());
     for extent in staged {
         made.push(IngestedExtent {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::context::{Context, ticks_of};
 use crate::error::{Error, Fault, Result};
+use crate::external::location::shown;
 use crate::journal::{Mark, Sort};
 use crate::policies::{self, StreamingIngestionPolicy};
 use crate::service::Service;
@@ -75,6 +76,8 @@ pub struct IngestRequest {
     pub packing: Packing,
     /// The data.
     pub payload: Payload,
+    /// Where the data is, when it does not come with the request: a connection string.
+    pub source: Option<String>,
 }
 
 impl IngestRequest {
@@ -88,6 +91,7 @@ impl IngestRequest {
             create_table: false,
             packing: Packing::None,
             payload: Payload::Bytes(Bytes::new()),
+            source: None,
         }
     }
 }
@@ -256,6 +260,19 @@ impl Service {
             Packing::Gzip => Compression::Gzip,
             Packing::None | Packing::Deflate => Compression::None,
         };
+        let source = match &request.source {
+            None => load::Source {
+                name: load::REQUEST_BODY.to_string(),
+                payload: request.payload,
+                format,
+                compression,
+                deflate: request.packing == Packing::Deflate,
+            },
+            Some(source) => {
+                mark.note_data(|data| data.source = shown(source).to_string());
+                self.source_of(source, Some(format)).await?
+            }
+        };
         let job = load::Job {
             place: match table {
                 Some(table) => Place::Existing(table),
@@ -266,13 +283,7 @@ impl Service {
                     Place::Inferred { database: database.id(), name: request.table.clone(), admins }
                 }
             },
-            sources: vec![load::Source {
-                name: load::REQUEST_BODY.to_string(),
-                payload: request.payload,
-                format,
-                compression,
-                deflate: request.packing == Packing::Deflate,
-            }],
+            sources: vec![source],
             properties: IngestProperties { header: request.header, mapping, ..IngestProperties::default() },
             cancel: context.cancel.clone(),
             deadline: context.deadline,

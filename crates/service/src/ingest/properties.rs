@@ -3,7 +3,7 @@
 use tidewater_formats::Mapping;
 use tidewater_kql::ast::Property;
 use tidewater_kql::command::property_text;
-use tidewater_store::{Snapshot, Table};
+use tidewater_store::{PropertyEdit, Snapshot, Table};
 
 use super::{Header, format_of, stored_mappings};
 use crate::error::{Error, Fault, Result};
@@ -33,12 +33,19 @@ pub(crate) struct IngestProperties {
     pub extend_schema: bool,
     /// `recreate_schema`
     pub recreate_schema: bool,
+    /// Changed in the same commit.
+    pub marks: Vec<PropertyEdit>,
 }
 
 impl IngestProperties {
     /// Reads a command's properties; those that change nothing here are left out.
     pub fn of(properties: &[Property]) -> Result<IngestProperties> {
-        let text = |name: &str| property_text(properties, name).filter(|text| !text.is_empty());
+        Self::read(|name| property_text(properties, name))
+    }
+
+    /// Reads properties by their names.
+    pub fn read(property: impl Fn(&str) -> Option<String>) -> Result<IngestProperties> {
+        let text = |name: &str| property(name).filter(|text| !text.is_empty());
         let flag = |name: &str| text(name).is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1");
         if text("zipPattern").is_some() {
             return Err(Error::not_served("the ingestion property zipPattern"));
@@ -71,6 +78,7 @@ impl IngestProperties {
             docstring: text("docstring"),
             extend_schema: flag("extend_schema"),
             recreate_schema: flag("recreate_schema"),
+            marks: Vec::new(),
         })
     }
 

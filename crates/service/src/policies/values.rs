@@ -16,6 +16,11 @@ impl Period {
         Period(days * timespan::TICKS_PER_DAY)
     }
 
+    /// Its ticks.
+    pub(crate) const fn ticks(self) -> i64 {
+        self.0
+    }
+
     /// Whole seconds.
     pub(crate) const fn seconds(seconds: i64) -> Period {
         Period(seconds * timespan::TICKS_PER_SECOND)
