@@ -72,6 +72,8 @@ struct State {
     /// Tables with a batch under way, by database and name.
     busy: HashSet<(String, String)>,
     waiting: usize,
+    /// Records made while those of the last process are read, which are not to be taken up twice; none afterwards.
+    fresh: Option<HashSet<String>>,
 }
 
 /// Files that may be ingested together.
@@ -121,7 +123,7 @@ impl Queued {
             blobs: Blobs::open(&directory)?,
             mail: Mailboxes::new(jobs.clone()),
             jobs,
-            state: Mutex::default(),
+            state: Mutex::new(State { fresh: Some(HashSet::new()), ..State::default() }),
             changed: Notify::new(),
             slots: Arc::new(Semaphore::new(MAX_BATCHES)),
         })
@@ -144,6 +146,9 @@ impl Queued {
         let scope = message.operation.map(|id| id.to_string()).unwrap_or_default();
         let record = Uuid::new_v4().to_string();
         let value = json!({"message": message, "bytes": bytes, "attempts": 0});
+        if let Some(fresh) = &mut self.state.lock().fresh {
+            fresh.insert(record.clone());
+        }
         self.jobs.insert(MESSAGES, &scope, &record, move |_| (WAITING.to_string(), value)).await?;
         self.wait(Item { scope, record, message, bytes, attempts: 0 });
         Ok(())
@@ -306,13 +311,16 @@ impl Service {
     /// Takes up what the last process has left: what its batches have committed is done, the rest waits again.
     async fn recover_queue(&self) {
         let queued = &self.inner().queued;
-        let records = match queued.jobs.in_states(MESSAGES, &[WAITING, BATCHED]).await {
+        let records = queued.jobs.in_states(MESSAGES, &[WAITING, BATCHED]).await;
+        let fresh = queued.state.lock().fresh.take().unwrap_or_default();
+        let mut records = match records {
             Ok(records) => records,
             Err(error) => {
                 tracing::error!(%error, "the messages of queued ingestion cannot be read");
                 return;
             }
         };
+        records.retain(|record| !fresh.contains(&record.id));
         for record in records {
             let batch = record.value.get("batch").and_then(Value::as_str).map(str::to_string);
             let is_batched = record.state == BATCHED;
