@@ -30,7 +30,7 @@ pub(crate) enum Destination {
 impl Destination {
     /// The place of a connection string, if it may be written to.
     pub fn of(external: &External, allowed: &[PathBuf], uri: &str) -> Result<Destination> {
-        match Location::parse(uri)?.as_place() {
+        match Location::parse(uri)?.into_place() {
             Location::File(path) => directory(allowed, &path).map(Destination::Directory),
             Location::Object(place) => {
                 external.store(&place)?;

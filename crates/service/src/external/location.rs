@@ -133,7 +133,7 @@ impl Location {
 
     /// The same as a place that can be listed and written to: an address with a shared access signature at a server of
     /// Azure's protocol has the account as the first part of its path.
-    pub fn as_place(self) -> Location {
+    pub fn into_place(self) -> Location {
         let Location::Url(url) = &self else { return self };
         let has = |wanted: &str| url.query_pairs().any(|(name, _)| name == wanted);
         let segments: Vec<&str> = url.path().trim_start_matches('/').splitn(3, '/').collect();
@@ -673,7 +673,7 @@ mod tests {
     fn an_address_with_a_signature_is_a_place_where_it_must_be() {
         let location = Location::parse("http://127.0.0.1:10000/acc/c/dir/x?sv=1&sig=2%3D").unwrap();
         assert!(matches!(location, Location::Url(_)));
-        let Location::Object(place) = location.as_place() else { panic!("no place") };
+        let Location::Object(place) = location.into_place() else { panic!("no place") };
         assert_eq!((place.container.as_str(), place.key.as_str()), ("c", "dir/x"));
         assert_eq!(place.endpoint.as_deref(), Some("http://127.0.0.1:10000/acc"));
         assert_eq!(place.shown("k"), "http://127.0.0.1:10000/acc/c/k");

@@ -186,7 +186,7 @@ impl External {
         let format = PathFormat::of(source)?;
         let mut artifacts = Vec::new();
         for uri in &source.uris {
-            match Location::parse(uri)?.as_place() {
+            match Location::parse(uri)?.into_place() {
                 Location::Url(url) => {
                     self.policy.check(&url)?;
                     if format.is_some() {

@@ -171,7 +171,7 @@ impl External {
 
     /// Removes what was fetched, where its store lets it be removed.
     pub(crate) async fn remove(&self, text: &str) -> Result<()> {
-        match Location::parse(text)?.as_place() {
+        match Location::parse(text)?.into_place() {
             Location::Object(place) => self.store(&place)?.remove(&place.key).await,
             _ => Err(Error::bad_request(format!("'{}' is in no store that removes", shown(text)))),
         }
