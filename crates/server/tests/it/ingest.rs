@@ -160,7 +160,9 @@ async fn files_are_read_from_allowed_directories_only() {
         let body = json!({"csl": format!(".ingest into table T (@'{bad}')")});
         assert_eq!(server.post("/v1/rest/mgmt", &body).await.0, 403, "{bad}");
     }
-    let refusal = server.refusal(".ingest into table T ('https://example.com/x.csv')").await;
-    assert!(refusal["@message"].as_str().unwrap().contains("external_urls"));
+    let body = json!({"csl": ".ingest into table T ('https://example.com/x.csv')"});
+    let (status, refusal) = server.post("/v1/rest/mgmt", &body).await;
+    assert_eq!(status, 403);
+    assert!(refusal["error"]["@message"].as_str().unwrap().contains("external_urls"));
     assert_eq!(row_count(&server, "T").await, 3);
 }
