@@ -112,7 +112,9 @@ pub(crate) fn folder_of(source: &ExternalSource) -> Result<String> {
     };
     match Location::parse(uri)? {
         Location::File(path) => Ok(path),
-        Location::Url(_) | Location::Object(_) => Err(Error::not_served("a Delta table at an address, rather than in a folder,")),
+        Location::Url(_) | Location::Object(_) => {
+            Err(Error::not_served("a Delta table at an address, rather than in a folder,"))
+        }
     }
 }
 

@@ -174,7 +174,15 @@ impl External {
         let artifacts = table.files.into_iter().map(|file| {
             let uri = file.path.display().to_string();
             let location = Location::File(uri.clone());
-            Artifact { location, uri, size: file.size, values: file.values, has_header: false, names: names.clone(), written: None }
+            Artifact {
+                location,
+                uri,
+                size: file.size,
+                values: file.values,
+                has_header: false,
+                names: names.clone(),
+                written: None,
+            }
         });
         Ok(artifacts.filter(|artifact| reading.wants(artifact)).collect())
     }
@@ -201,7 +209,7 @@ impl External {
                         size: None,
                         values: BTreeMap::new(),
                         has_header: false,
-                            names: None,
+                        names: None,
                         written: None,
                     });
                 }
