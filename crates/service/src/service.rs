@@ -1,8 +1,8 @@
 //! The service itself: what all requests share.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -75,19 +75,6 @@ pub struct ServiceOptions {
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
-}
-
-/// A service that may have gone.
-#[derive(Clone)]
-pub(crate) struct WeakService {
-    inner: Weak<Inner>,
-}
-
-impl WeakService {
-    /// The service, if somebody holds it still.
-    pub fn upgrade(&self) -> Option<Service> {
-        self.inner.upgrade().map(|inner| Service { inner })
-    }
 }
 
 pub(crate) struct Inner {
@@ -204,11 +191,6 @@ impl Service {
         service.start_merging();
         service.start_queue();
         Ok(service)
-    }
-
-    /// A hold that keeps the service from nothing.
-    pub(crate) fn downgrade(&self) -> WeakService {
-        WeakService { inner: Arc::downgrade(&self.inner) }
     }
 
     /// Looks after views and stored results until the service stops or nobody holds it.
