@@ -161,7 +161,7 @@ fn measure_conversion(from: KqlType, to: KqlType) -> Option<f64> {
         (KqlType::String, KqlType::DateTime) => text(format!("2020-01-{:02}T03:04:05Z", number(row) % 28 + 1)),
         (KqlType::String, KqlType::TimeSpan) => text(format!("{}:04:05", number(row) % 24)),
         (KqlType::String, KqlType::Guid) => text(format!("74be27de-1e4e-49d9-b579-fe0b331d36{:02}", number(row))),
-        (KqlType::String, KqlType::Bool) => text((row % 2 == 0).to_string()),
+        (KqlType::String, KqlType::Bool) => text(row.is_multiple_of(2).to_string()),
         (KqlType::String, _) => text(number(row).to_string()),
         (KqlType::Dynamic, KqlType::String) => text(format!("{{\"a\":{}}}", number(row))),
         (KqlType::Dynamic, _) => text(number(row).to_string()),

@@ -51,8 +51,8 @@ pub(super) async fn ask(call: &SqlCall, target: &Target, rows: &mut Rows) -> Res
     }
     let params = if values.is_empty() { Params::Empty } else { Params::Positional(values) };
     let statement = connection.prep(query).await.map_err(|error| failed(&error))?;
-    if call.schema.is_none() {
-        // The columns of a prepared statement are known before it runs.
+    if call.schema.is_none() && matches!(params, Params::Empty) {
+        // The columns of a prepared statement are known before it runs, but their types may hang on parameters.
         let columns = columns_of(statement.columns());
         agree(call, &columns, rows).await?;
         return Ok(());
