@@ -311,7 +311,7 @@ impl CatalogView for View {
     }
 
     fn external_data(&self, source: &ExternalSource) -> Result<Arc<dyn TableProvider>, String> {
-        self.external.provider(source, None).map_err(|error| error.message().to_string())
+        self.external.named(source).map_err(|error| error.message().to_string())
     }
 
     fn external_call(&self, call: &ExternalCall) -> Result<Arc<dyn TableProvider>, String> {

@@ -48,10 +48,13 @@ const DEFAULT_SANDBOX: &str = "prod";
 /// All databases of a sandbox.
 const ALL: &str = "all";
 
+/// What ends the statement that a connection runs.
+type Running = Arc<Mutex<CancellationToken>>;
+
 /// The statements under way, by the keys of their connections: what a cancel request names.
 #[derive(Default)]
 pub(super) struct Cancels {
-    running: Mutex<HashMap<(i32, i32), Arc<Mutex<CancellationToken>>>>,
+    running: Mutex<HashMap<(i32, i32), Running>>,
 }
 
 impl Cancels {

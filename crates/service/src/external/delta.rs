@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use percent_encoding::percent_decode_str;
@@ -17,6 +18,7 @@ use tidewater_kql::value::datetime;
 use tidewater_kql::{Column, KqlType, TableSchema};
 use tidewater_plan::{ExternalSource, Partition, PartitionValue};
 
+use super::deleted;
 use super::location::{Location, Policy};
 use super::paths::PathValue;
 use crate::error::{Error, Fault, Result};
@@ -36,7 +38,6 @@ const FEATURES: &[&str] = &[
     "typeWidening-preview",
     "vacuumProtocolCheck",
     "v2Checkpoint",
-    // Taken as long as no file has one.
     "deletionVectors",
 ];
 
@@ -60,6 +61,8 @@ pub(crate) struct DeltaFile {
     pub size: Option<u64>,
     /// Values of partition columns; none for null.
     pub values: BTreeMap<String, PathValue>,
+    /// Rows that are deleted, in order.
+    pub deleted: Option<Arc<Vec<u64>>>,
 }
 
 impl DeltaTable {
@@ -73,7 +76,7 @@ impl DeltaTable {
             return Err(Error::new(Fault::BadData, format!("'{folder}' is no Delta table: it has no folder {LOG}")));
         }
         let log = Log::read(policy, &root, folder)?;
-        log.table(&root, folder)
+        log.table(policy, &root, folder)
     }
 
     /// How the columns of the files are named, when that is not how the table names them.
@@ -126,12 +129,15 @@ struct Log {
     files: HashMap<String, Value>,
 }
 
+/// The parts of checkpoints of one version, by how many there should be and what names them.
+type Checkpoints = BTreeMap<(u64, String), Vec<(u64, PathBuf)>>;
+
 /// The files of a log by what they are.
 #[derive(Default)]
 struct Listing {
     versions: HashSet<u64>,
     /// Parts of checkpoints by version and number of parts.
-    checkpoints: BTreeMap<u64, BTreeMap<(u64, String), Vec<(u64, PathBuf)>>>,
+    checkpoints: BTreeMap<u64, Checkpoints>,
 }
 
 impl Listing {
@@ -281,7 +287,12 @@ impl Log {
                 return Err(Error::bad_request(format!("the Delta table '{folder}' has more than {MAX_FILES} files")));
             }
         } else if let Some(remove) = action.get("remove").filter(|remove| !remove.is_null()) {
-            self.files.remove(&path(remove)?);
+            // A file with a new vector is removed with its old one, before or after it is added.
+            let path = path(remove)?;
+            let vector = |file: &Value| file.pointer("/deletionVector/pathOrInlineDv").cloned();
+            if self.files.get(&path).is_some_and(|known| vector(known) == vector(remove)) {
+                self.files.remove(&path);
+            }
         } else if let Some(metadata) = action.get("metaData").filter(|metadata| !metadata.is_null()) {
             self.metadata = Some(metadata.clone());
         } else if let Some(protocol) = action.get("protocol").filter(|protocol| !protocol.is_null()) {
@@ -302,14 +313,10 @@ impl Log {
                 return Err(Error::not_served(format!("the feature '{feature}' of the Delta table '{folder}'")));
             }
         }
-        let vector = |file: &Value| file.get("deletionVector").is_some_and(|vector| !vector.is_null());
-        if self.files.values().any(vector) {
-            return Err(Error::not_served(format!("deletion vectors, which the Delta table '{folder}' has,")));
-        }
         Ok(())
     }
 
-    fn table(self, root: &Path, folder: &str) -> Result<DeltaTable> {
+    fn table(self, policy: &Policy, root: &Path, folder: &str) -> Result<DeltaTable> {
         self.check(folder)?;
         let metadata = self.metadata.as_ref().ok_or_else(|| broken(folder, &"it names no columns"))?;
         let provider = metadata.pointer("/format/provider").and_then(Value::as_str).unwrap_or("parquet");
@@ -359,7 +366,16 @@ impl Log {
                 }
             }
             let size = add.get("size").and_then(Value::as_u64);
-            table.files.push(DeltaFile { path: place(root, &path, folder)?, size, values });
+            let deleted = match add.get("deletionVector").filter(|vector| !vector.is_null()) {
+                None => None,
+                Some(vector) => {
+                    let rows = deleted::rows(policy, root, vector);
+                    let rows =
+                        rows.map_err(|reason| broken(folder, &format!("the deletion vector of {path}: {reason}")));
+                    Some(Arc::new(rows?))
+                }
+            };
+            table.files.push(DeltaFile { path: place(root, &path, folder)?, size, values, deleted });
         }
         Ok(table)
     }
@@ -418,7 +434,7 @@ mod tests {
         for action in actions {
             log.act(&serde_json::from_str(action).unwrap(), "T")?;
         }
-        log.table(Path::new("/t"), "T")
+        log.table(&Policy::default(), Path::new("/t"), "T")
     }
 
     const PROTOCOL: &str = r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#;
@@ -448,8 +464,8 @@ mod tests {
         let feature = r#"{"protocol":{"minReaderVersion":3,"readerFeatures":["variantType"]}}"#;
         assert!(refusal(&[feature, METADATA]).contains("variantType"));
         assert!(refusal(&[r#"{"protocol":{"minReaderVersion":4}}"#, METADATA]).contains("reader version 4"));
-        let vector = r#"{"add":{"path":"a","deletionVector":{"storageType":"u"}}}"#;
-        assert!(refusal(&[PROTOCOL, METADATA, vector]).contains("deletion vectors"));
+        let vector = r#"{"add":{"path":"a","deletionVector":{"storageType":"z","pathOrInlineDv":"","sizeInBytes":1}}}"#;
+        assert!(refusal(&[PROTOCOL, METADATA, vector]).contains("deletion vector of a"));
         assert!(refusal(&[METADATA]).contains("no protocol"));
         assert!(refusal(&[PROTOCOL]).contains("no columns"));
         let far = r#"{"add":{"path":"s3://bucket/a.parquet"}}"#;

@@ -5,6 +5,7 @@
 //! few batches; files that can only be read from their end wait in a spool on disk.
 
 mod call;
+mod deleted;
 pub(crate) mod delta;
 pub mod location;
 pub mod objects;
@@ -87,6 +88,8 @@ pub(crate) struct Artifact {
     names: Option<Arc<HashMap<String, String>>>,
     /// When an object was written.
     written: Option<std::time::SystemTime>,
+    /// Rows of the file that are deleted, in order.
+    deleted: Option<Arc<Vec<u64>>>,
 }
 
 impl Artifact {
@@ -134,14 +137,9 @@ impl External {
         source: &ExternalSource,
         mapping: Option<&str>,
     ) -> Result<Arc<dyn TableProvider>> {
-        let mut source = source.clone();
-        if source.kind == DELTA && source.format.is_none() {
-            // Named in a query: nobody has read its log yet.
-            External::check_delta(&source)?;
-            delta::DeltaTable::read(&self.policy, &delta::folder_of(&source)?)?.complete(&mut source);
-        }
-        let reading = Reading::of(&source, mapping)?;
-        Ok(Arc::new(ExternalTable { external: Arc::clone(self), schema: source.schema(), source, reading }))
+        let reading = Reading::of(source, mapping)?;
+        let (schema, source) = (source.schema(), source.clone());
+        Ok(Arc::new(ExternalTable { external: Arc::clone(self), schema, source, reading }))
     }
 
     /// Refuses what a Delta table tells by itself. Source: inline-external-table-operator page, Delta mode.
@@ -152,6 +150,17 @@ impl External {
             ));
         }
         delta::folder_of(source).map(drop)
+    }
+
+    /// A source that stands in a query, as a table. Of a Delta table nobody has read the log yet.
+    pub fn named(self: &Arc<Self>, source: &ExternalSource) -> Result<Arc<dyn TableProvider>> {
+        if source.kind != DELTA {
+            return self.provider(source, None);
+        }
+        External::check_delta(source)?;
+        let mut source = source.clone();
+        delta::DeltaTable::read(&self.policy, &delta::folder_of(&source)?)?.complete(&mut source);
+        self.provider(&source, None)
     }
 
     /// The files of a source.
@@ -182,6 +191,7 @@ impl External {
                 has_header: false,
                 names: names.clone(),
                 written: None,
+                deleted: file.deleted,
             }
         });
         Ok(artifacts.filter(|artifact| reading.wants(artifact)).collect())
@@ -211,6 +221,7 @@ impl External {
                         has_header: false,
                         names: None,
                         written: None,
+                        deleted: None,
                     });
                 }
                 Location::Object(place) => {
@@ -229,6 +240,7 @@ impl External {
                             has_header: false,
                             names: None,
                             written: Some(object.written),
+                            deleted: None,
                             location: Location::Object(Box::new(place.at(object.key))),
                         });
                     }
@@ -258,6 +270,7 @@ impl External {
                             has_header: false,
                             names: None,
                             written: None,
+                            deleted: None,
                         });
                     }
                 }
@@ -566,6 +579,15 @@ impl PartitionStream for Files {
     }
 }
 
+/// A batch of a file's rows, whose first one has this number, without those that are deleted.
+fn without(batch: &RecordBatch, first: u64, deleted: &[u64]) -> Result<RecordBatch> {
+    let from = deleted.partition_point(|row| *row < first);
+    let mut gone = deleted[from..].iter().peekable();
+    let stays = (first..first + batch.num_rows() as u64).map(|row| Some(gone.next_if(|next| **next == row).is_none()));
+    let stays: arrow::array::BooleanArray = stays.collect();
+    arrow::compute::filter_record_batch(batch, &stays).map_err(|error| Error::internal(error.to_string()))
+}
+
 /// How each file becomes batches.
 struct FilePlan {
     columns: Vec<Column>,
@@ -611,8 +633,15 @@ impl FilePlan {
             Error::new(error.fault().clone(), format!("{}: {}", artifact.uri, error.message()))
         };
         let decoder = decode(input, &schema, options).map_err(at)?;
+        let mut first = 0;
         for batch in decoder {
             let batch = batch.map_err(at)?;
+            let found = batch.num_rows() as u64;
+            let batch = match &artifact.deleted {
+                Some(deleted) => without(&batch, first, deleted)?,
+                None => batch,
+            };
+            first += found;
             let rows = batch.num_rows();
             let arrays = self.wanted.iter().map(|wanted| match places.iter().position(|at| at == wanted) {
                 Some(place) => Arc::clone(batch.column(place)),

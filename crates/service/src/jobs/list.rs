@@ -131,9 +131,8 @@ impl Service {
 fn keep(record: &JobRecord, asked: &ListRequest) -> bool {
     use serde::Deserialize;
     let Ok(body) = Body::deserialize(&record.value) else { return false };
-    !(asked.exclude_soft_deleted && body.soft_deleted)
-        && !(asked.exclude_hidden && body.hidden)
-        && asked.filters.iter().all(|filter| holds(filter, record, &body))
+    let is_excluded = asked.exclude_soft_deleted && body.soft_deleted || asked.exclude_hidden && body.hidden;
+    !is_excluded && asked.filters.iter().all(|filter| holds(filter, record, &body))
 }
 
 impl Filter {

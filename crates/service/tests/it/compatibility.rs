@@ -158,8 +158,59 @@ fn option(name: &str) -> Status {
     }
 }
 
+/// Commands whose pages' titles are no beginning of their texts, with such a text.
+const WRITTEN_OUT: &[(&str, &str)] = &[
+    (".alter cluster caching policy", ".alter cluster policy caching hot = 1d"),
+    (".alter extent tags", ".alter table T extent tags ('a')"),
+    (".alter external table mapping", ".alter external table T mapping 'M' '[]'"),
+    (".alter ingestion mapping", ".alter table T ingestion csv mapping 'M' '[]'"),
+    (".alter materialized-view autoUpdateSchema", ".alter materialized-view V autoUpdateSchema true"),
+    (".alter materialized-view docstring", ".alter materialized-view V docstring 'd'"),
+    (".alter materialized-view folder", ".alter materialized-view V folder 'f'"),
+    (".alter materialized-view lookback", ".alter materialized-view V lookback 1d"),
+    (".alter policy managed_identity", ".alter database D policy managed_identity '[]'"),
+    (".alter query acceleration policy", ".alter external table T policy query_acceleration '{}'"),
+    (".alter tables", ".alter tables (T) policy retention '{}'"),
+    (".alter-merge materialized-view", ".alter-merge materialized-view V policy retention softdelete = 1d"),
+    (".alter-merge policy managed_identity", ".alter-merge database D policy managed_identity '[]'"),
+    (".alter-merge query acceleration policy", ".alter-merge external table T policy query_acceleration '{}'"),
+    (".alter-merge tables", ".alter-merge tables (T) policy retention '{}'"),
+    (".clear materialized-view data", ".clear materialized-view V data"),
+    (".clear table data", ".clear table T data"),
+    (".clear database cache query_results", ".clear database cache query_results"),
+    (".create external table mapping", ".create external table T mapping 'M' '[]'"),
+    (".create ingestion mapping", ".create table T ingestion csv mapping 'M' '[]'"),
+    (".create or alter continuous-export", ".create-or-alter continuous-export E to table X <| T"),
+    (".create-or-alter ingestion mapping", ".create-or-alter table T ingestion csv mapping 'M' '[]'"),
+    (".delete database", ".drop database D"),
+    (".delete extent tags retention policy", ".delete table T policy extent_tags_retention"),
+    (".delete external table", ".drop external table T"),
+    (".delete policy managed_identity", ".delete database D policy managed_identity"),
+    (".delete query acceleration policy", ".delete external table T policy query_acceleration"),
+    (".delete table records - soft delete", ".delete table T records <| T"),
+    (".disable | .enable materialized-view", ".disable materialized-view V"),
+    (".drop extents", ".drop extents from T"),
+    (".drop ingestion mapping", ".drop table T ingestion csv mapping 'M'"),
+    (".drop table extent tags", ".drop table T extent tags ('a')"),
+    (".export to storage", ".export to csv ('x') <| T"),
+    (".export to SQL", ".export to sql T 'x' <| T"),
+    (".replace extents", ".replace extents in table T <| { T }, { T }"),
+    (".show .materialized-views", ".show materialized-views"),
+    (".show .materialized-views details", ".show materialized-views details"),
+    (".show database cache query_results", ".show database cache query_results"),
+    (".show graph_snapshot data statistics", ".show graph_snapshot G.S statistics"),
+    (".show graph_snapshots data statistics", ".show graph_snapshots G statistics"),
+    (".show materialized view details", ".show materialized-view V details"),
+    (".show policy encoding", ".show table T policy encoding"),
+    (".show policy extent_tags_retention", ".show table T policy extent_tags_retention"),
+    (".show policy managed_identity", ".show database D policy managed_identity"),
+    (".show query acceleration policy", ".show external table T policy query_acceleration"),
+    (".show table data statistics", ".show table T data statistics"),
+];
+
 /// The parser has a rule of its own for what is served; the rest it knows by name.
 fn command(name: &str) -> Status {
+    let name = WRITTEN_OUT.iter().find(|(title, _)| *title == name).map_or(name, |(_, text)| text);
     // Names of commands leave out the names of what they are about, which a policy needs.
     let named = ["database", "table", "column", "materialized-view"].iter().fold(name.to_string(), |text, noun| {
         text.replace(&format!("{noun} policy "), &format!("{noun} X policy ")).replace("column X", "column X.Y")

@@ -123,7 +123,7 @@ fn read(value: Value, column: &mysql_async::Column, ty: KqlType) -> Option<Cell>
         Value::Float(value) => Cell::Real(value.to_string().parse().unwrap_or(f64::from(value))),
         Value::Double(value) => Cell::Real(value),
         // MySQL's moment of zeros is no moment.
-        Value::Date(_, 0, _, ..) | Value::Date(_, _, 0, ..) => Cell::Null,
+        Value::Date(_, 0, ..) | Value::Date(_, _, 0, ..) => Cell::Null,
         Value::Date(year, month, day, hour, minute, second, microsecond) => Cell::Ticks(datetime::from_civil(Civil {
             year: year.into(),
             month: month.into(),
