@@ -83,7 +83,7 @@ async fn wrong_places_and_formats_are_permanent_errors() {
         ("NetDefaultDB/X?streamFormat=csv", "BadRequest_EntityNotFound"),
         ("Nope/T?streamFormat=csv", "BadRequest_DatabaseNotExist"),
         ("NetDefaultDB/T?streamFormat=docx", "BadRequest_FormatNotSupported"),
-        ("NetDefaultDB/T?streamFormat=orc", "BadRequest_FormatNotSupported"),
+        ("NetDefaultDB/T?streamFormat=orc", "BadRequest_InvalidBlob"),
         ("NetDefaultDB/T?streamFormat=csv&mappingName=m", "BadRequest_MappingReferenceWasNotFound"),
         ("NetDefaultDB/T?streamFormat=csv&sourceKind=uri", "General_BadRequest"),
     ] {
