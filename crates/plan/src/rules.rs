@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 /// Moving filters down, except where the engine's rule forgets that a predicate may read no column or be chance.
 ///
@@ -56,4 +60,35 @@ fn is_sensitive(plan: &LogicalPlan) -> bool {
         plan,
         LogicalPlan::Aggregate(_) | LogicalPlan::Join(_) | LogicalPlan::Window(_) | LogicalPlan::Extension(_)
     )
+}
+
+/// Merges parts by all the keys that they are sorted by.
+///
+/// Where a sort stands over a `top`, the engine moves its keys below the merge of the `top` and drops the sort, but leaves the
+/// merge with the keys of the `top`: rows that are equal in those would come in the order of their parts.
+#[derive(Debug)]
+pub struct MergeByAllKeys;
+
+impl PhysicalOptimizerRule for MergeByAllKeys {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|plan| {
+            let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() else { return Ok(Transformed::no(plan)) };
+            let keys = merge.input().output_ordering();
+            let Some(keys) = keys.filter(|keys| keys.len() > merge.expr().len() && keys.starts_with(merge.expr()))
+            else {
+                return Ok(Transformed::no(plan));
+            };
+            let whole = SortPreservingMergeExec::new(keys.clone(), Arc::clone(merge.input())).with_fetch(merge.fetch());
+            Ok(Transformed::yes(Arc::new(whole) as _))
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        "MergeByAllKeys"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
 }

@@ -21,7 +21,7 @@ use datafusion::prelude::SessionConfig;
 use crate::exec::guard::with_stack_for;
 use crate::exec::turns::TakeTurns;
 use crate::exec::{KqlQueryPlanner, depth};
-use crate::rules::PushDownFilter;
+use crate::rules::{MergeByAllKeys, PushDownFilter};
 
 /// Rows in a batch.
 pub const BATCH_ROWS: usize = 8192;
@@ -84,6 +84,7 @@ pub fn new_state(options: &SessionOptions) -> SessionState {
     if options.unoptimized {
         let mut rules = PhysicalOptimizer::new().rules;
         rules.retain(|rule| NEEDED_RULES.contains(&rule.name()));
+        rules.push(Arc::new(MergeByAllKeys));
         rules.push(Arc::new(TakeTurns));
         return builder.with_optimizer_rules(Vec::new()).with_physical_optimizer_rules(rules).build();
     }
@@ -97,6 +98,7 @@ fn execution_rules(options: &SessionOptions) -> Vec<Arc<dyn PhysicalOptimizerRul
     let place = rules.iter().position(|rule| rule.name() == DISTRIBUTION_RULE).unwrap_or(rules.len());
     rules.splice(place..place, options.storage_rules.iter().cloned());
     rules.extend(options.last_rules.iter().cloned());
+    rules.push(Arc::new(MergeByAllKeys));
     // Nothing after it may look for an operator below the nodes that it adds.
     rules.push(Arc::new(TakeTurns));
     rules

@@ -9,6 +9,7 @@ use tidewater_store::{Database, Snapshot};
 use super::Request;
 use crate::context::now_ticks;
 use crate::journal::Event;
+use crate::secrets::obfuscated;
 
 /// What a changed entity is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +148,8 @@ pub(crate) fn tell(request: &Request<'_>, before: &Snapshot, changes: Vec<Change
             _ if change.noun == Noun::Other => spelled(change.event),
             _ => change.event.to_string(),
         };
+        // What is marked as secret stays out of the journal; a mark whose end was cut off counts as well.
+        let cut: String = request.text.trim().chars().take(MAX_COMMAND_CHARACTERS).collect();
         request.service.inner().journal.event(Event {
             event,
             time: now_ticks(),
@@ -158,7 +161,7 @@ pub(crate) fn tell(request: &Request<'_>, before: &Snapshot, changes: Vec<Change
             original_version: version(before),
             original_state: original.unwrap_or_else(|| ".".to_string()),
             updated_state: updated.unwrap_or_else(|| ".".to_string()),
-            command: request.text.trim().chars().take(MAX_COMMAND_CHARACTERS).collect(),
+            command: obfuscated(&cut).into_owned(),
             principal: request.context.principal.clone(),
             activity_id: request.context.activity_id,
             client_request_id: request.context.client_request_id.clone(),
