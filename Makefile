@@ -39,6 +39,7 @@ test-crate:
 
 test-clients: $(VENV)/.stamp
 	# The JavaScript SDK is installed by its lock file, beside the Python one: TIDEWATER_JS or ~/.cache/tidewater/js.
+	sh tests/clients/mariadb.sh
 	cargo build --workspace
 	"$(VENV)/bin/python" -m pytest -q tests/clients --server "$(CARGO_TARGET_DIR)/debug/tidewater"
 

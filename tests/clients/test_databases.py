@@ -1,11 +1,14 @@
-"""Queries of other databases: `postgresql_request` against a real PostgreSQL (package pgserver), `mysql_request` against the server
-that TEST_MYSQL names (`host:port:user:password:database`). Both are left out where there is no such server."""
+"""Queries of other databases: `postgresql_request` against a real PostgreSQL (package pgserver), `mysql_request` against a real
+MariaDB (Debian's package, see mariadb.sh). Both run over data of their own in temporary directories."""
 import json
 import os
+import pathlib
+import shutil
 import socket
 import subprocess
 import time
 
+import pgserver
 import pytest
 import requests
 
@@ -47,37 +50,52 @@ def free_port():
         return probe.getsockname()[1]
 
 
+class Database:
+    """A database's server: its programs do not run as root, so there it runs as nobody."""
+
+    def __init__(self, folder):
+        self.folder, self.port, self.process = folder, free_port(), None
+        self.who = dict(user="nobody", group="nogroup", extra_groups=[]) if os.getuid() == 0 else {}
+        if self.who:
+            for parent in [folder, *folder.parents][:3]:
+                os.chmod(parent, 0o755)
+            shutil.chown(folder, "nobody", "nogroup")
+
+    def prepare(self, *command):
+        done = subprocess.run([str(part) for part in command], cwd=self.folder, capture_output=True, text=True, **self.who)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self, *command):
+        log = open(self.folder / "server.log", "wb")
+        self.process = subprocess.Popen([str(part) for part in command], cwd=self.folder, stdout=log, stderr=log, **self.who)
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert self.process.poll() is None, (self.folder / "server.log").read_text()
+            time.sleep(0.1)
+        raise AssertionError("the database does not listen")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(60)
+
+
 @pytest.fixture(scope="module")
-def postgres(request, tmp_path_factory):
-    pgserver = pytest.importorskip("pgserver")
-    folder = tmp_path_factory.mktemp("postgres")
-    # The package's server listens on a socket of files; a second one over the same programs listens on a port.
-    programs = os.path.join(os.path.dirname(pgserver.__file__), "pginstall", "bin")
-    data, port = folder / "data", free_port()
+def postgres(tmp_path_factory):
+    database = Database(tmp_path_factory.mktemp("postgres"))
+    folder = database.folder
+    # A copy, because nobody may not read root's folders; the libraries lie beside the package.
+    package = pathlib.Path(pgserver.__file__).parent
+    shutil.copytree(package / "pginstall", folder / "pgserver" / "pginstall", symlinks=True)
+    for libraries in package.parent.glob("pgserver.libs"):
+        shutil.copytree(libraries, folder / "pgserver.libs")
+    programs = folder / "pgserver" / "pginstall" / "bin"
     (folder / "password").write_text(SECRET)
-    user = None
-    if os.getuid() == 0:
-        import pwd
-        try:
-            user = pwd.getpwnam("pgserver").pw_name
-        except KeyError:
-            pytest.skip("PostgreSQL does not run as root")
-        subprocess.run(["chown", "-R", user, folder], check=True)
-        for parent in [folder, *folder.parents][:3]:
-            os.chmod(parent, 0o755)
-    run = dict(user=user) if user else {}
-    subprocess.run([f"{programs}/initdb", "-D", data, "-U", "tw", "-A", "scram-sha-256", "--pwfile", folder / "password", "-E", "UTF8"],
-                   check=True, capture_output=True, **run)
-    process = subprocess.Popen([f"{programs}/postgres", "-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1"],
-                               stdout=subprocess.DEVNULL, stderr=open(folder.parent / "postgres.log", "wb"), **run)
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.1)
-    yield port
-    process.terminate()
-    process.wait(30)
+    database.prepare(programs / "initdb", "-D", folder / "data", "-U", "tw", "-A", "scram-sha-256", "--pwfile", folder / "password", "-E", "UTF8")
+    database.start(programs / "postgres", "-D", folder / "data", "-p", database.port, "-k", folder, "-c", "listen_addresses=127.0.0.1")
+    yield database.port
+    database.stop()
 
 
 @pytest.fixture(scope="module")
@@ -170,19 +188,26 @@ def test_a_query_that_ends_early_ends_over_there_too(server, postgres):
 
 @pytest.fixture(scope="module")
 def mysql(request, tmp_path_factory):
-    place = os.environ.get("TEST_MYSQL")
-    if not place:
-        pytest.skip("TEST_MYSQL names no server")
-    host, port, user, password, database = place.split(":")
+    database = Database(tmp_path_factory.mktemp("mysql"))
+    folder = database.folder
+    first = folder / "first.sql"
+    first.write_text("\n".join([
+        "CREATE DATABASE things;", f"CREATE USER tw@'%' IDENTIFIED BY '{SECRET}';", "GRANT ALL ON things.* TO tw@'%';",
+        # The anonymous user of the local host would come first.
+        "DELETE FROM mysql.global_priv WHERE user = '';", "FLUSH PRIVILEGES;"]))
+    database.prepare("mariadb-install-db", "--no-defaults", f"--datadir={folder / 'data'}", "--auth-root-authentication-method=normal", "--skip-test-db")
+    database.start("/usr/sbin/mariadbd", "--no-defaults", f"--datadir={folder / 'data'}", f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}",
+                   f"--port={database.port}", "--bind-address=127.0.0.1", f"--init-file={first}")
     data = tmp_path_factory.mktemp("mysql") / "data"
-    server = Server(request.config.getoption("--server"), data, "--config", settings(data, f"mysql://{host}:{port}"))
-    connection = f"Server={host}; Port = {port};Database={database};UID={user};Pwd='{password}';SslMode=None"
+    server = Server(request.config.getoption("--server"), data, "--config", settings(data, f"mysql://127.0.0.1:{database.port}"))
+    connection = f"Server=127.0.0.1; Port = {database.port};Database=things;UID=tw;Pwd='{SECRET}';SslMode=None"
 
     def call(query, more=""):
         return f'evaluate mysql_request(h"{connection}", ```{query}```{more})'
 
     yield server, call
     server.stop()
+    database.stop()
 
 
 def test_values_of_mysql_come_with_their_types(mysql):
