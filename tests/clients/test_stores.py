@@ -155,3 +155,36 @@ def test_what_no_setting_allows_is_refused(stores):
     refusal = call(stores, "externaldata (a:long) [h'https://x.blob.core.windows.net/c/x.csv;managed_identity=system']", ok=False)
     assert "managed_identities" in refusal
     assert "impersonate" in call(stores, "externaldata (a:long) [h'https://x.blob.core.windows.net/c/x.csv;impersonate']", ok=False)
+
+
+def test_files_of_a_store_are_listed_and_queued_by_commands(stores, s3):
+    for n in range(3):
+        put(s3, f"queue/year=2026/month=0{n + 1}/f{n}.csv", f"{n},x\n".encode())
+    put(s3, "queue/year=2026/month=01/other.txt", b"no\n")
+    call(stores, ".create table FromList (a:long, s:string)")
+    place = f"s3://logs/queue;{AWS}"
+    listed = call(stores, f'.list blobs (h"{place}") Suffix=".csv" MaxFiles=2 '
+                  "PathFormat=(\"queue/year=\" datetime_pattern(\"yyyy'/month='MM\", creationTime) \"/\")")
+    assert [row[0] for row in listed] == ["s3://logs/queue/year=2026/month=01/f0.csv", "s3://logs/queue/year=2026/month=02/f1.csv"]
+    assert listed[1][1] == 4 and listed[1][2] == {"creationTime": "02/01/2026 00:00:00"}
+    assert call(stores, f'.list blobs (h"{place}") | count') == [[4]]
+    started = call(stores, ".ingest-from-storage-queued into table database('NetDefaultDB').FromList EnableTracking=true SkipBatching=true "
+                   f"with (format='csv', tags='[\"listed\"]') <| .list blobs (h\"{place}\") Suffix='.csv'")
+    operation = started[0][0]
+    assert operation in started[0][2]
+    show = lambda: call(stores, f'.show queued ingestion operations "{operation}"')[0]
+    end = time.time() + 30
+    while show()[5] and time.time() < end:
+        time.sleep(0.2)
+    assert show()[3:9] == ["Completed", 3, 0, 0, 3, 0] and show()[10:] == ["NetDefaultDB", "FromList"]
+    assert [row[2] for row in call(stores, f".show queued ingestion operations '{operation}' details")] == ["Succeeded"] * 3
+    assert call(stores, "FromList | count") == [[3]]
+    # What waits for others can be given up.
+    waiting = call(stores, f".ingest-from-storage-queued into table FromList EnableTracking=true with (format='csv') "
+                   f"<| h's3://logs/queue/year=2026/month=01/f0.csv;{AWS}'")[0][0]
+    assert call(stores, f".cancel queued ingestion operation '{waiting}'")[0][3] == "Canceled"
+    assert call(stores, "FromList | count") == [[3]]
+    assert "not found" in call(stores, ".show queued ingestion operations '00000000-0000-0000-0000-000000000001'", ok=False)
+    for wrong in [".list blobs ('https://example.com/x')", f".ingest-from-storage-queued into table FromList Enable=1 <| h'{place}'",
+                  ".ingest-from-storage-queued into table NoSuch <| 's3://logs/x'", ".cancel queued ingestion operation 'x'"]:
+        call(stores, wrong, ok=False)

@@ -43,6 +43,7 @@ mod views;
 mod workload;
 
 pub use answer::{CommandAnswer, QueryAnswer, ResultTable};
+pub use command::{is_served_by_name, refusal_by_name};
 pub use context::{Context, RequestOptions};
 pub use dashboards::{Changed, Dashboard, MAX_DASHBOARD_BYTES};
 pub use error::{Error, Fault, Kind, Result};

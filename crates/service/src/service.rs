@@ -157,7 +157,7 @@ impl Service {
         let policy = Policy::new(options.external_directories.clone(), &options.external_urls)?;
         let stores = Stores::new(&options.storage_endpoints, &options.managed_identities)?;
         let queued = Queued::open(store.root(), store.jobs().clone())?;
-        let external = Arc::new(External::new(policy, stores, store.root().join("tmp")));
+        let external = Arc::new(External::new(policy, stores, store.root().join("tmp"), store.faults().clone()));
         let concurrent = if options.max_concurrent == 0 { cores * 10 } else { options.max_concurrent };
         let admission = Admission::new(concurrent);
         let machine =

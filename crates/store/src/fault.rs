@@ -20,6 +20,12 @@ pub enum FaultPoint {
     Published,
     /// A Delta log entry written under a temporary name.
     DeltaLink,
+    /// A file of a checkpoint of the Delta log written under a temporary name; once more before older versions go.
+    Checkpoint,
+    /// A record of a job about to change.
+    Record,
+    /// A file of an export complete and synced, without its name.
+    Export,
     /// A dropped file about to be deleted.
     Reap,
     /// A file of a backup or a restore about to be copied, and once more before its catalog gets its name.
@@ -39,7 +45,8 @@ impl Faults {
         Self(Some(Arc::new(hook)))
     }
 
-    pub(crate) fn at(&self, point: FaultPoint) -> io::Result<()> {
+    /// What happens at a point.
+    pub fn at(&self, point: FaultPoint) -> io::Result<()> {
         match &self.0 {
             None => Ok(()),
             Some(hook) => hook(point),

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::catalog::sqlite;
 use crate::error::{Entity, Error, Result};
+use crate::fault::{FaultPoint, Faults};
 use crate::store::{Clock, blocking};
 
 const SCHEMA: &str = "
@@ -90,6 +91,7 @@ pub struct JobStore {
 
 struct Inner {
     connection: Connection,
+    faults: Faults,
     clock: Clock,
     /// The last value given, by kind and scope.
     last: HashMap<(String, String), i64>,
@@ -102,11 +104,11 @@ impl std::fmt::Debug for JobStore {
 }
 
 impl JobStore {
-    pub(crate) fn open(path: &Path, clock: Clock) -> Result<Self> {
+    pub(crate) fn open(path: &Path, clock: Clock, faults: Faults) -> Result<Self> {
         let connection = sqlite::connect(path)?;
         connection.execute_batch(SCHEMA)?;
         let reader = Arc::new(Mutex::new(sqlite::connect(path)?));
-        Ok(Self { inner: Arc::new(Mutex::new(Inner { connection, clock, last: HashMap::new() })), reader })
+        Ok(Self { inner: Arc::new(Mutex::new(Inner { connection, faults, clock, last: HashMap::new() })), reader })
     }
 
     /// Stores a new record; `make` gets its creation time and gives state and value.
@@ -352,7 +354,12 @@ impl JobStore {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Inner) -> Result<T> + Send + 'static) -> Result<T> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || work(&mut inner.lock())).await
+        blocking(move || {
+            let mut inner = inner.lock();
+            inner.faults.at(FaultPoint::Record).map_err(Error::io("change", Path::new("a record")))?;
+            work(&mut inner)
+        })
+        .await
     }
 }
 

@@ -158,7 +158,7 @@ impl Store {
             true => Some(Mirror::start(&options, &snapshot)?),
             false => None,
         };
-        let jobs = JobStore::open(&layout.catalog(), options.clock.clone())?;
+        let jobs = JobStore::open(&layout.catalog(), options.clock.clone(), options.faults.clone())?;
         let results = ResultStore::open(&layout)?;
         let log = Log::new(layout.journal(), LogBounds::default(), options.clock.clone());
         let inner = Inner {
@@ -366,6 +366,11 @@ impl Store {
     /// Groups of a table's small extents that have become worth a merge each, for [`Store::merge_extents`].
     pub fn due_merges(&self, id: TableId, rules: &MergeRules) -> Vec<Vec<ExtentId>> {
         merge::due(self, id, rules)
+    }
+
+    /// The hook of tests; nothing happens at its points otherwise.
+    pub fn faults(&self) -> &Faults {
+        &self.inner.options.faults
     }
 
     /// What ran.

@@ -114,7 +114,7 @@ pub async fn status(
                 "Succeeded": count("Succeeded"),
                 "Failed": count("Failed"),
                 "InProgress": count("InProgress"),
-                "Canceled": 0,
+                "Canceled": count("Canceled"),
             },
         });
         if wants_details(query.as_deref().unwrap_or(""))? {

@@ -54,7 +54,7 @@ fn seen_running(request: &Request<'_>, wanted: impl Fn(Sort) -> bool) -> Vec<Ent
 }
 
 /// What ran, likewise.
-async fn ended(request: &Request<'_>, stream: &'static str, activity: Option<Uuid>) -> Result<Vec<Entry>> {
+pub(super) async fn ended(request: &Request<'_>, stream: &'static str, activity: Option<Uuid>) -> Result<Vec<Entry>> {
     let mut entries = journal(request).ended(stream, activity).await?;
     entries.retain(|entry| request.access.may_see_request(&entry.principal, &entry.database));
     Ok(entries)

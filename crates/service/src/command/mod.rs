@@ -3,6 +3,7 @@
 //! A command with a query pipe runs first; its rows then are a table that the pipe reads.
 
 mod aspects;
+mod by_name;
 mod caches;
 mod cluster;
 mod columns;
@@ -23,6 +24,7 @@ mod mappings;
 mod materialized_views;
 pub(crate) mod plugins;
 mod policies;
+mod queued;
 mod records;
 mod row_security;
 mod running;
@@ -31,6 +33,7 @@ mod scripts;
 mod security;
 mod stored_results;
 mod tables;
+mod words;
 mod workloads;
 
 use std::sync::Arc;
@@ -51,6 +54,8 @@ use crate::service::Service;
 use crate::view::View;
 use crate::workload::capacity::Resource;
 use crate::workload::gate::Asked;
+
+pub use by_name::{is_served as is_served_by_name, refusal as refusal_by_name};
 
 /// A command on its way: who asks, and the catalog as it was when they asked.
 pub(crate) struct Request<'a> {
@@ -402,7 +407,7 @@ fn is_write(command: &Command) -> bool {
         Command::Running(running) => running.is_write(),
         Command::Management(command) => command.is_write(),
         Command::Security(security) => security.is_write(),
-        Command::Other { name } => !name.starts_with("show"),
+        Command::Other { name } => !name.starts_with("show") && name != "list blobs",
         _ => false,
     }
 }
@@ -481,8 +486,7 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
 
         Command::GetKustoIdentityToken => request.service.identity_token(request.context, &request.access),
         Command::GetIngestionResources => request.service.ingestion_resources(request.context, &request.access),
-        Command::Other { name } if caches::is_served(&name) => caches::cleared(),
-        Command::Other { name } => Err(Error::not_served(format!("the command '.{name}'"))),
+        Command::Other { name } => by_name::run(request, &name).await,
         Command::Piped { .. } | Command::WithQuery { .. } | Command::Error => {
             Err(Error::new(Fault::BadRequest, "the command is not valid"))
         }

@@ -1,7 +1,7 @@
 //! Export: the rows of a query as files below the directories that a setting allows, or as objects of a store.
 //!
-//! A file is written under a name of its own that did not exist, and is complete and synced before it is told. What a
-//! failure leaves half written is removed.
+//! A file is written under a hidden name, which listings leave out, and gets its own name when it is complete and synced.
+//! So a file that can be seen is whole, whenever the process ends. What a failure leaves is removed.
 
 pub(crate) mod continuous;
 mod destination;
@@ -27,6 +27,7 @@ use futures::StreamExt;
 use tidewater_kql::value::decimal::Decimal;
 use tidewater_kql::value::{datetime, guid};
 use tidewater_kql::{KqlType, TableSchema};
+use tidewater_store::{FaultPoint, Faults};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -156,8 +157,9 @@ pub(crate) async fn write(
     let schema = result.schema.clone();
     let (sender, mut receiver) = mpsc::channel::<Option<RecordBatch>>(QUEUED_BATCHES);
     let root = directory.clone();
+    let faults = external.faults().clone();
     let writing = tokio::task::spawn_blocking(move || {
-        let mut files = Folders { root, schema, options, layout, open: Vec::new(), done: Vec::new() };
+        let mut files = Folders { root, schema, options, layout, faults, open: Vec::new(), done: Vec::new() };
         while let Some(message) = receiver.blocking_recv() {
             match message {
                 Some(batch) => files.write(&batch)?,
@@ -202,6 +204,7 @@ struct Folders {
     schema: TableSchema,
     options: ExportOptions,
     layout: Option<Layout>,
+    faults: Faults,
     /// Those that rows came for last stand last.
     open: Vec<(String, Files)>,
     done: Vec<Artifact>,
@@ -253,7 +256,7 @@ impl Folders {
             directory.push(part);
         }
         std::fs::create_dir_all(&directory).map_err(|error| failed(&directory, error))?;
-        Ok(Files::new(directory, schema, self.options.clone()))
+        Ok(Files::new(directory, schema, self.options.clone(), self.faults.clone()))
     }
 
     fn finish(mut self) -> Result<Vec<Artifact>> {
@@ -286,13 +289,17 @@ struct Files {
     directory: PathBuf,
     schema: TableSchema,
     options: ExportOptions,
+    faults: Faults,
     open: Option<Open>,
     done: Vec<Artifact>,
     paths: Vec<PathBuf>,
 }
 
 struct Open {
+    /// The name that it will have.
     path: PathBuf,
+    /// The name until then.
+    hidden: PathBuf,
     rows: u64,
     bytes: u64,
     sink: Sink,
@@ -305,8 +312,8 @@ enum Sink {
 }
 
 impl Files {
-    fn new(directory: PathBuf, schema: TableSchema, options: ExportOptions) -> Files {
-        Files { directory, schema, options, open: None, done: Vec::new(), paths: Vec::new() }
+    fn new(directory: PathBuf, schema: TableSchema, options: ExportOptions, faults: Faults) -> Files {
+        Files { directory, schema, options, faults, open: None, done: Vec::new(), paths: Vec::new() }
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -361,8 +368,10 @@ impl Files {
             Uuid::new_v4().simple(),
             if packed { ".gz" } else { "" }
         );
+        let hidden = self.directory.join(format!(".{name}.part"));
         let path = self.directory.join(name);
-        let file = File::options().write(true).create_new(true).open(&path).map_err(|error| failed(&path, error))?;
+        let file = File::options().write(true).create_new(true).open(&hidden).map_err(|error| failed(&path, error))?;
+        self.paths.push(hidden.clone());
         self.paths.push(path.clone());
         let mut head = Vec::new();
         if options.mark && format != ExportFormat::Parquet {
@@ -403,12 +412,13 @@ impl Files {
                 Sink::Plain(sink)
             }
         };
-        Ok(Open { path, rows: 0, bytes: 0, sink })
+        Ok(Open { path, hidden, rows: 0, bytes: 0, sink })
     }
 
     fn close(&mut self) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        let io = |error: std::io::Error| failed(&open.path, error);
+        let path = open.path.clone();
+        let io = |error: std::io::Error| failed(&path, error);
         let file = match open.sink {
             Sink::Plain(file) => file.into_inner().map_err(|error| io(error.into_error()))?,
             Sink::Gzip(file) => {
@@ -418,6 +428,9 @@ impl Files {
             Sink::Parquet(writer) => writer.into_inner().map_err(|error| failed(&open.path, error))?,
         };
         file.sync_all().map_err(io)?;
+        // Nobody has its name: it is random.
+        let named = self.faults.at(FaultPoint::Export).and_then(|()| std::fs::rename(&open.hidden, &open.path));
+        named.and_then(|()| File::open(&self.directory)?.sync_all()).map_err(io)?;
         self.done.push(Artifact { path: open.path.display().to_string(), rows: open.rows });
         Ok(())
     }

@@ -32,6 +32,7 @@ use reqwest::Client;
 use tidewater_formats::{Compression, DecodeOptions, Format, Input, Mapping, decode};
 use tidewater_kql::{Column, TableSchema};
 use tidewater_plan::ExternalSource;
+use tidewater_store::Faults;
 use tokio::sync::mpsc::Sender;
 
 use crate::error::{Error, Fault, Result};
@@ -40,6 +41,7 @@ use location::{Location, Policy, shown};
 use objects::Stores;
 use paths::{PathFormat, PathValue, local_files};
 pub(crate) use paths::{default_pattern, path_of_moment};
+pub(crate) use remote::StoredObject;
 
 /// How long a server may take to answer or to go on.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,6 +53,7 @@ pub(crate) struct External {
     policy: Policy,
     stores: Stores,
     spool: PathBuf,
+    faults: Faults,
     client: OnceLock<std::result::Result<Client, String>>,
 }
 
@@ -115,8 +118,13 @@ impl Artifact {
 
 impl External {
     /// Over a policy; files wait in `spool`.
-    pub fn new(policy: Policy, stores: Stores, spool: PathBuf) -> External {
-        External { policy, stores, spool, client: OnceLock::new() }
+    pub fn new(policy: Policy, stores: Stores, spool: PathBuf, faults: Faults) -> External {
+        External { policy, stores, spool, faults, client: OnceLock::new() }
+    }
+
+    /// The hook of tests.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Where files may wait for a while.

@@ -8,10 +8,12 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use reqwest::Url;
 use tidewater_formats::{Compression, Format, Input};
+use tidewater_kql::KqlType;
+use tidewater_plan::{ExternalSource, Partition, PartitionValue, PathPiece};
 
 use super::location::{Location, shown};
 use super::objects::{Listed, Opened, Place};
-use super::paths::wildcard;
+use super::paths::{PathFormat, PathValue, wildcard};
 use super::{Artifact, External, PATIENCE};
 use crate::error::{Error, Fault, Result};
 use crate::ingest::{Payload, Spool};
@@ -33,6 +35,20 @@ pub(crate) struct Fetched {
     /// What tells its format and compression: the path without what is secret.
     pub name: String,
     pub compression: Compression,
+}
+
+/// What stands as it is in the path of an address.
+const IN_PATHS: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'=');
+
+/// An object that a listing has found.
+pub(crate) struct StoredObject {
+    pub key: String,
+    /// Without secrets.
+    pub shown: String,
+    /// A connection string.
+    pub address: String,
+    pub size: u64,
 }
 
 impl External {
@@ -71,6 +87,57 @@ impl External {
             .filter(|(_, below)| is_data(below) && !below.ends_with('/'))
             .filter(|(_, below)| matcher.as_ref().is_none_or(|matcher| matcher.is_match(below)))
             .collect())
+    }
+
+    /// The objects below a place of a store, which a connection string names.
+    pub(crate) async fn stored_objects(&self, text: &str) -> Result<Vec<StoredObject>> {
+        let Location::Object(place) = Location::parse(text)?.into_place() else {
+            return Err(Error::bad_request(format!(
+                "'{}' is no place of a store: its files are not listed",
+                shown(text)
+            )));
+        };
+        // What signs in stands behind the address.
+        let secret = &text.trim()[shown(text.trim()).len()..];
+        let is_web = text.trim_start().get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
+        let found = self.objects(&place, false).await?;
+        Ok(found
+            .into_iter()
+            .map(|(object, _)| {
+                let name = match is_web {
+                    true => percent_encoding::utf8_percent_encode(&object.key, IN_PATHS).to_string(),
+                    false => object.key.clone(),
+                };
+                StoredObject {
+                    shown: place.shown(&object.key),
+                    address: format!("{}{secret}", place.shown(&name)),
+                    size: object.size,
+                    key: object.key,
+                }
+            })
+            .collect())
+    }
+
+    /// The moment that a path tells by a format; none when it has another form.
+    pub(crate) fn moment_of_path(&self, pieces: &[PathPiece], partition: &str, path: &str) -> Result<Option<i64>> {
+        let source = ExternalSource {
+            columns: Vec::new(),
+            partitions: vec![Partition {
+                name: partition.to_string(),
+                ty: KqlType::DateTime,
+                value: PartitionValue::Virtual,
+            }],
+            path: pieces.to_vec(),
+            kind: "storage".to_string(),
+            format: None,
+            uris: Vec::new(),
+            properties: Vec::new(),
+        };
+        let values = PathFormat::of(&source)?.and_then(|format| format.values(path));
+        Ok(values.and_then(|values| match values.get(partition) {
+            Some(PathValue::DateTime(ticks)) => Some(*ticks),
+            _ => None,
+        }))
     }
 
     async fn get(&self, url: &Url, uri: &str) -> Result<reqwest::Response> {

@@ -168,6 +168,28 @@ impl Message {
         })
     }
 
+    /// A file without properties, of whose fate nobody wants to be told.
+    pub fn of_file(blob: String, database: &str, table: &str) -> Message {
+        Message {
+            id: Uuid::new_v4().to_string(),
+            blob,
+            database: database.to_string(),
+            table: table.to_string(),
+            raw_bytes: None,
+            retain: true,
+            flush: false,
+            report: ReportLevel::Nothing,
+            to_queue: false,
+            to_table: None,
+            token: String::new(),
+            identity: None,
+            properties: Vec::new(),
+            operation: None,
+            application: String::new(),
+            received: 0,
+        }
+    }
+
     /// From the body of a REST request: the files, and whether their way is to be tracked.
     pub fn of_rest(body: &[u8], database: &str, table: &str) -> Result<(Vec<Message>, bool)> {
         let value = serde_json::from_slice(body)

@@ -44,6 +44,7 @@ const WAITING: &str = "Waiting";
 const BATCHED: &str = "Batched";
 const SUCCEEDED: &str = "Succeeded";
 const FAILED: &str = "Failed";
+const CANCELED: &str = "Canceled";
 /// Messages that may wait.
 const MAX_WAITING: usize = 100_000;
 /// Bytes of a message. Source: Azure's queues take 64 KiB.
@@ -102,7 +103,7 @@ pub struct FileStatus {
     pub source_id: String,
     /// Its address without secrets.
     pub url: String,
-    /// `InProgress`, `Succeeded`, `Failed`.
+    /// `InProgress`, `Succeeded`, `Failed`, `Canceled`.
     pub status: &'static str,
     /// When it was taken in, in ticks.
     pub started: i64,
@@ -110,6 +111,23 @@ pub struct FileStatus {
     pub updated: i64,
     /// Code, `Permanent` or `Transient`, and words of a failure.
     pub failure: Option<(String, String, String)>,
+}
+
+/// A tracked request.
+pub(crate) struct Operation {
+    pub id: Uuid,
+    pub database: String,
+    pub table: String,
+    pub files: Vec<FileStatus>,
+}
+
+/// A file that a command queues.
+pub(crate) struct QueuedFile {
+    /// A connection string.
+    pub address: String,
+    pub bytes: Option<u64>,
+    /// Ingestion properties by lower-case name.
+    pub properties: Vec<(String, String)>,
 }
 
 impl Queued {
@@ -363,6 +381,15 @@ impl Service {
     /// What became of the files of a tracked request.
     pub async fn queued_files(&self, context: &Context, table: &str, operation: Uuid) -> Result<Vec<FileStatus>> {
         self.check_may_ingest(context, table)?;
+        let found = self.queued_operation(operation).await?;
+        match found.database.eq_ignore_ascii_case(&context.database) && found.table == table {
+            true => Ok(found.files),
+            false => Err(unknown_operation(operation)),
+        }
+    }
+
+    /// A tracked request with its files.
+    pub(crate) async fn queued_operation(&self, operation: Uuid) -> Result<Operation> {
         let page = tidewater_store::JobPage {
             order: tidewater_store::JobOrder::Created,
             descending: false,
@@ -372,34 +399,85 @@ impl Service {
         };
         let records = self.inner().queued.jobs.list(MESSAGES, &operation.to_string(), page, |_| true).await?;
         let ticks = |micros: i64| tidewater_kql::value::datetime::UNIX_EPOCH_TICKS + micros * 10;
-        let files: Vec<FileStatus> = records
-            .into_iter()
-            .filter_map(|record| {
-                let (started, updated) = (ticks(record.created), ticks(record.updated));
-                let status = match record.state.as_str() {
-                    SUCCEEDED => "Succeeded",
-                    FAILED => "Failed",
-                    _ => "InProgress",
-                };
-                let text = |name: &str| record.value.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
-                let failure = (status == "Failed").then(|| (text("errorCode"), text("failureStatus"), text("details")));
-                let item = item_of(record)?;
-                let is_it =
-                    item.message.database.eq_ignore_ascii_case(&context.database) && item.message.table == table;
-                is_it.then(|| FileStatus {
-                    source_id: item.message.id.clone(),
-                    url: crate::external::location::shown(&item.message.blob).to_string(),
-                    status,
-                    started,
-                    updated,
-                    failure,
-                })
-            })
-            .collect();
-        match files.is_empty() {
-            true => Err(Error::entity_not_found("IngestionOperation", &operation.to_string())),
-            false => Ok(files),
+        let mut found = Operation { id: operation, database: String::new(), table: String::new(), files: Vec::new() };
+        for record in records {
+            let (started, updated) = (ticks(record.created), ticks(record.updated));
+            let status = match record.state.as_str() {
+                SUCCEEDED => SUCCEEDED,
+                FAILED => FAILED,
+                CANCELED => CANCELED,
+                _ => "InProgress",
+            };
+            let text = |name: &str| record.value.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
+            let failure = (status == FAILED).then(|| (text("errorCode"), text("failureStatus"), text("details")));
+            let Some(item) = item_of(record) else { continue };
+            found.database = item.message.database.clone();
+            found.table = item.message.table.clone();
+            found.files.push(FileStatus {
+                source_id: item.message.id.clone(),
+                url: crate::external::location::shown(&item.message.blob).to_string(),
+                status,
+                started,
+                updated,
+                failure,
+            });
         }
+        if found.files.is_empty() { Err(unknown_operation(operation)) } else { Ok(found) }
+    }
+
+    /// Queues files for a table that the caller may ingest into; gives the id of the request.
+    pub(crate) async fn queue_files(
+        &self,
+        context: &Context,
+        table: &str,
+        files: Vec<QueuedFile>,
+        is_tracked: bool,
+        flush: bool,
+    ) -> Result<Uuid> {
+        let operation = Uuid::new_v4();
+        let mut messages = Vec::with_capacity(files.len());
+        for QueuedFile { address, bytes, properties } in files {
+            if self.inner().queued.own_blob(&address).is_none() {
+                self.inner().external.check_address(&address)?;
+            }
+            let message = Message {
+                identity: Some((*context.identity).clone()),
+                operation: is_tracked.then_some(operation),
+                application: context.application.clone(),
+                raw_bytes: bytes,
+                flush,
+                properties,
+                ..Message::of_file(address, &context.database, table)
+            };
+            message.ingestion()?;
+            messages.push(message);
+        }
+        for message in messages {
+            self.inner().queued.put(message).await?;
+        }
+        Ok(operation)
+    }
+
+    /// Gives up the files of a request that no batch has taken yet.
+    pub(crate) async fn cancel_queued(&self, operation: Uuid) -> Result<()> {
+        let queued = &self.inner().queued;
+        let mut given_up = Vec::new();
+        {
+            let mut state = queued.state.lock();
+            for group in state.groups.values_mut() {
+                let (own, others): (VecDeque<Item>, VecDeque<Item>) =
+                    group.items.drain(..).partition(|item| item.message.operation == Some(operation));
+                group.items = others;
+                group.bytes = group.items.iter().map(|item| item.bytes).sum();
+                given_up.extend(own);
+            }
+            state.waiting = state.waiting.saturating_sub(given_up.len());
+        }
+        for item in given_up {
+            let change = |record: &mut JobRecord, _| record.state = CANCELED.to_string();
+            queued.jobs.update(MESSAGES, &item.scope, &item.record, change).await?;
+        }
+        Ok(())
     }
 
     /// Begins to take in a blob of our own storage, or a block of one.
@@ -446,4 +524,8 @@ fn spawn_batch(service: Service, batch: Vec<Item>, place: (String, String), slot
         drop(slot);
         runner.inner().queued.ended(&place.0, &place.1);
     });
+}
+
+fn unknown_operation(operation: Uuid) -> Error {
+    Error::entity_not_found("IngestionOperation", &operation.to_string())
 }

@@ -100,7 +100,7 @@ fn address(base: &str, resource: Resource) -> String {
 impl Service {
     /// `.get ingestion resources`
     pub(crate) fn ingestion_resources(&self, context: &Context, access: &Access) -> Result<ResultTable> {
-        self.may_queue(access)?;
+        self.require_ingestor(access)?;
         let mut out = TableBuilder::new(&[("ResourceTypeName", KqlType::String), ("StorageRoot", KqlType::String)]);
         for (resource, address) in self.signed_resources(context) {
             out.row(vec![resource.kind().into(), address.into()]);
@@ -110,7 +110,7 @@ impl Service {
 
     /// `.get kusto identity token`
     pub(crate) fn identity_token(&self, context: &Context, access: &Access) -> Result<ResultTable> {
-        self.may_queue(access)?;
+        self.require_ingestor(access)?;
         let token = self.inner().queued.key.token(&context.identity, now_ticks())?;
         let mut out = TableBuilder::new(&[("AuthorizationContext", KqlType::String)]);
         out.row(vec![token.into()]);
@@ -120,7 +120,7 @@ impl Service {
     /// The container of uploads for whoever may ingest something.
     pub fn upload_container(&self, context: &Context) -> Result<String> {
         let access = Access::of(&self.inner().options.rights, context, self.store().snapshot());
-        self.may_queue(&access)?;
+        self.require_ingestor(&access)?;
         let found = self.signed_resources(context).into_iter().find(|(resource, _)| *resource == Resource::Uploads);
         found.map(|(_, address)| address).ok_or_else(|| Error::internal("there is no container of uploads"))
     }
@@ -137,7 +137,7 @@ impl Service {
     }
 
     /// Refuses those who may ingest nowhere.
-    fn may_queue(&self, access: &Access) -> Result<()> {
+    pub(crate) fn require_ingestor(&self, access: &Access) -> Result<()> {
         let snapshot = self.store().snapshot();
         let may = access.is_everything()
             || snapshot.databases().any(|database| {
@@ -148,7 +148,7 @@ impl Service {
     }
 
     /// Refuses those who may not ingest into a table.
-    pub(super) fn check_may_ingest(&self, context: &Context, table: &str) -> Result<()> {
+    pub(crate) fn check_may_ingest(&self, context: &Context, table: &str) -> Result<()> {
         if context.readonly {
             return Err(Error::read_only("ingestion"));
         }

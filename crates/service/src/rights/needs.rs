@@ -199,8 +199,19 @@ pub fn needs(command: &Command) -> Vec<Need> {
             "clear database cache streaming ingestion schema" | "clear table cache streaming ingestion schema" => {
                 database(D::Ingest)
             }
-            "refresh database cache" => database(D::Admin),
-            // These are refused whoever asks.
+            "refresh database cache"
+            | "clear database cache query results"
+            | "clear cluster cache external artifacts" => database(D::Admin),
+            "show follower database" | "show follower databases" => database(D::Admin),
+            "show database cache query results"
+            | "clear cache remote schema"
+            | "show graph snapshot data statistics"
+            | "show graph snapshots data statistics"
+            | "show external table operations query acceleration statistics"
+            | "show external table query acceleration statistics"
+            | "show external tables query acceleration statistics" => database(D::Show),
+            // Those of queued ingestion look at their tables; streaming statistics leave out what others did. The rest
+            // is refused whoever asks.
             _ => Vec::new(),
         },
         Command::Error => Vec::new(),

@@ -13,7 +13,7 @@ use tidewater_functions::registry::{AggregateImp, Imp, find_aggregate, find_scal
 use tidewater_kql::command::Command;
 use tidewater_kql::diagnostic::NOT_SERVED;
 use tidewater_plan::options::{self, Effect};
-use tidewater_service::{Context, Error, Fault, Service};
+use tidewater_service::{Context, Error, Fault, Service, is_served_by_name, refusal_by_name};
 
 const INVENTORY: &str = include_str!("inventory.tsv");
 const START: &str = "<!-- made from the code: start -->\n";
@@ -198,8 +198,28 @@ const WRITTEN_OUT: &[(&str, &str)] = &[
     (".show .materialized-views", ".show materialized-views"),
     (".show .materialized-views details", ".show materialized-views details"),
     (".show database cache query_results", ".show database cache query_results"),
-    (".show graph_snapshot data statistics", ".show graph_snapshot G.S statistics"),
-    (".show graph_snapshots data statistics", ".show graph_snapshots G statistics"),
+    (".add follower database", ".add follower database D viewers ('x')"),
+    (".alter follower database", ".alter follower database D policy caching hot = 1d"),
+    (".delete follower database", ".delete follower database D policy caching"),
+    (".drop follower database", ".drop follower database D viewers ('x')"),
+    (".cancel queued ingestion operation", ".cancel queued ingestion operation 'x'"),
+    (".clear cache remote-schema", ".clear cache remote-schema cluster('c').database('d')"),
+    (".clear cluster cache external-artifacts", ".clear cluster cache external-artifacts ('x')"),
+    (".ingest-from-storage-queued into table", ".ingest-from-storage-queued into table T <| 'x'"),
+    (".list blobs", ".list blobs ('x')"),
+    (".show database operations mirroring-statistics", ".show database D operations mirroring-statistics"),
+    (
+        ".show external table operations query_acceleration statistics",
+        ".show external table T operations query_acceleration statistics",
+    ),
+    (".show follower database", ".show follower database D"),
+    (".show graph_snapshot data statistics", ".show graph_snapshot G.S data statistics"),
+    (".show graph_snapshots data statistics", ".show graph_snapshots G data statistics"),
+    (".show queued ingestion operations", ".show queued ingestion operations 'x'"),
+    (".show table operations mirroring", ".show table T operations mirroring-status"),
+    (".show table operations mirroring-exported-artifacts", ".show table T operations mirroring-exported-artifacts"),
+    (".show table operations mirroring-failures", ".show table T operations mirroring-failures"),
+    (".show table operations mirroring-statistics", ".show table T operations mirroring-statistics"),
     (".show materialized view details", ".show materialized-view V details"),
     (".show policy encoding", ".show table T policy encoding"),
     (".show policy extent_tags_retention", ".show table T policy extent_tags_retention"),
@@ -218,8 +238,12 @@ fn command(name: &str) -> Status {
     let parsed = tidewater_kql::parse_command(&named);
     let is_unknown = parsed.diagnostics.iter().any(|found| found.message.contains("not a known management command"));
     match parsed.tree {
-        Command::Other { .. } => Status::Refused(String::new()),
-        _ if is_unknown => Status::Refused("unknown".to_string()),
+        Command::Other { name } if is_served_by_name(&name) => Status::Served(String::new()),
+        Command::Other { name } => Status::Refused(refusal_by_name(&name).unwrap_or_default().to_string()),
+        _ if is_unknown => {
+            let words = named.trim_start_matches('.').replace(['-', '_'], " ");
+            Status::Refused(refusal_by_name(&words).unwrap_or("unknown").to_string())
+        }
         _ => Status::Served(String::new()),
     }
 }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+use crate::fault::{FaultPoint, Faults};
 use crate::files;
 
 /// Versions from one checkpoint to the next.
@@ -94,25 +95,25 @@ fn schema() -> Schema {
 }
 
 /// Writes the checkpoint of a version; its actions are protocol, metadata and the live files.
-pub(super) fn write(directory: &Path, version: u64, actions: &[Value]) -> Result<()> {
+pub(super) fn write(directory: &Path, version: u64, actions: &[Value], faults: &Faults) -> Result<()> {
     let schema = Arc::new(schema());
     let mut decoder = ReaderBuilder::new(Arc::clone(&schema)).with_batch_size(actions.len().max(1)).build_decoder()?;
     decoder.serialize(actions)?;
     let Some(batch) = decoder.flush()? else { return Ok(()) };
     let path = path_of(directory, version);
-    put(&path, |file| {
+    put(&path, faults, |file| {
         let mut writer = ArrowWriter::try_new(file, schema, None)?;
         writer.write(&batch)?;
         writer.close()?;
         Ok(())
     })?;
     let last = json!({ "version": version, "size": actions.len() }).to_string();
-    put(&directory.join(LAST), |file| file.write_all(last.as_bytes()).map_err(Error::io("write", &path)))?;
+    put(&directory.join(LAST), faults, |file| file.write_all(last.as_bytes()).map_err(Error::io("write", &path)))?;
     files::sync_directory(directory)
 }
 
 /// A file, whole or not at all.
-fn put(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+fn put(path: &Path, faults: &Faults, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let directory = path.parent().unwrap_or(path);
     let temporary = directory.join(format!(".tidewater-{}.tmp", Uuid::new_v4()));
     let mut file =
@@ -120,6 +121,7 @@ fn put(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let written = write(&mut file).and_then(|()| {
         let finish = || -> io::Result<()> {
             file.sync_all()?;
+            faults.at(FaultPoint::Checkpoint)?;
             fs::rename(&temporary, path)
         };
         finish().map_err(Error::io("write", path))

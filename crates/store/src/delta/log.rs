@@ -137,9 +137,11 @@ impl Log {
             let files = table.extents().iter().map(|extent| add(table, extent));
             let all: Vec<Value> = head.into_iter().chain(files).collect();
             // Readers do without it; the next hundred versions bring another.
-            if let Err(error) =
-                checkpoint::write(&directory, self.next, &all).and_then(|()| checkpoint::clean(&directory))
-            {
+            let written = checkpoint::write(&directory, self.next, &all, faults).and_then(|()| {
+                faults.at(FaultPoint::Checkpoint).map_err(Error::io("clean", &directory))?;
+                checkpoint::clean(&directory)
+            });
+            if let Err(error) = written {
                 tracing::warn!(%error, table = table.name(), "a checkpoint of the delta log could not be written");
             }
         }
