@@ -188,3 +188,48 @@ def test_files_of_a_store_are_listed_and_queued_by_commands(stores, s3):
     for wrong in [".list blobs ('https://example.com/x')", f".ingest-from-storage-queued into table FromList Enable=1 <| h'{place}'",
                   ".ingest-from-storage-queued into table NoSuch <| 's3://logs/x'", ".cancel queued ingestion operation 'x'"]:
         call(stores, wrong, ok=False)
+
+
+def test_delta_tables_in_stores_are_attached(stores, s3, azure, tmp_path):
+    import deltalake
+    import pyarrow as pa
+
+    folder = tmp_path / "delta"
+    for n in range(3):
+        rows = pa.table({"a": [n * 2, n * 2 + 1], "s": [f"x{n}", "y"], "day": [f"2026-01-0{n + 1}"] * 2})
+        deltalake.write_deltalake(str(folder), rows, partition_by=["day"], mode="append")
+    deltalake.DeltaTable(str(folder)).create_checkpoint()
+    rows = pa.table({"a": [100], "s": ["late"], "day": ["2026-01-09"]})
+    deltalake.write_deltalake(str(folder), rows, mode="append")
+    _, client = azure
+    for path in folder.rglob("*"):
+        if path.is_file():
+            name = "delta/T/" + str(path.relative_to(folder))
+            put(s3, name, path.read_bytes())
+            client.get_blob_client("data", name).upload_blob(path.read_bytes(), overwrite=True)
+    places = [f"s3://logs/delta/T;{AWS}", f"https://{ACCOUNT}.blob.core.windows.net/data/delta/T;{KEY}"]
+    for n, place in enumerate(places):
+        call(stores, f".create external table FromStore{n} kind=delta (h'{place}')")
+        assert call(stores, f"external_table('FromStore{n}') | summarize count(), sum(a), dcount(day)") == [[7, 115, 4]]
+        assert call(stores, f"external_table('FromStore{n}') | where day == '2026-01-02' | project a | sort by a asc") == [[2], [3]]
+        assert call(stores, f"inline_external_table kind=delta (h'{place}') | where a == 100 | project s, day") == [["late", "2026-01-09"]]
+    assert "no Delta table" in call(stores, f"inline_external_table kind=delta (h's3://logs/queue;{AWS}') | take 1", ok=False)
+    call(stores, "inline_external_table kind=delta ('https://example.com/x') | take 1", ok=False)
+
+
+def test_parquet_folders_in_stores_are_attached_with_partitions(stores, s3):
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for n in range(3):
+        out = io.BytesIO()
+        pq.write_table(pa.table({"a": [n, n + 10]}), out)
+        put(s3, f"parquet/year=202{n}/part.parquet", out.getvalue())
+    call(stores, ".create external table Years (a:long, year:long) kind=storage partition by (year:long) pathformat=(\"year=\" year) "
+                 f"dataformat=parquet (h's3://logs/parquet;{AWS}')", ok=False)
+    call(stores, ".create external table Years (a:long) kind=storage partition by (year:string) pathformat=(\"year=\" year) "
+                 f"dataformat=parquet (h's3://logs/parquet;{AWS}')")
+    assert call(stores, "external_table('Years') | summarize sum(a) by year | sort by year asc") == [["2020", 10], ["2021", 12], ["2022", 14]]
+    assert call(stores, "external_table('Years') | where year == '2021' | count") == [[2]]

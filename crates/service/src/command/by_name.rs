@@ -25,23 +25,24 @@ pub fn is_served(name: &str) -> bool {
     caches::is_served(name) || queued::is_served(name) || Served::of(name).is_some()
 }
 
-/// Why a command of this name is refused, where there is more to say than its name.
-pub fn refusal(name: &str) -> Option<&'static str> {
-    let begins = |start: &str| name.starts_with(start);
-    Some(match name {
-        _ if name.split(' ').any(|word| word == "follower") => {
+/// Why a command is refused, where there is more to say than its name: the parser's names leave words out.
+pub fn refusal(text: &str) -> Option<&'static str> {
+    let text = text.trim_start_matches(['.', ' ']).to_ascii_lowercase();
+    let begins = |start: &str| text.starts_with(start);
+    Some(match () {
+        () if text.split_whitespace().nth(1) == Some("follower") => {
             "a follower reads the storage of another cluster, which this server has no part in"
         }
-        "export to sql" => {
+        () if begins("export to sql") || begins("export async to sql") => {
             "it copies in bulk into a SQL Server; '.export to csv' or 'parquet' writes files that every database loads"
         }
-        _ if begins("dup next") => {
+        () if begins("dup-next-") => {
             "it watches the ingestion service of the cloud; '.show ingestion failures' tells what went wrong here"
         }
-        _ if begins("show table operations mirroring") => {
+        () if begins("show") && text.contains("operations mirroring-") => {
             "the Delta log of a table is kept up with every change: there are no exports of their own to tell of"
         }
-        _ => return None,
+        () => return None,
     })
 }
 
@@ -87,7 +88,7 @@ pub(super) async fn run(request: &Request<'_>, name: &str) -> Result<ResultTable
         return queued::run(request, name).await;
     }
     match Served::of(name) {
-        None => Err(Error::not_served(match refusal(name) {
+        None => Err(Error::not_served(match refusal(request.text) {
             Some(why) => format!("the command '.{name}' ({why})"),
             None => format!("the command '.{name}'"),
         })),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::location::Policy;
+use super::delta::Files;
 
 /// What marks the array of bitmaps.
 const MAGIC: u32 = 1_681_511_377;
@@ -15,7 +15,7 @@ const MAX_ROWS: usize = 200_000_000;
 /// The rows that a vector names, in order.
 ///
 /// *Errors*: what is wrong with it, in words.
-pub(crate) fn rows(policy: &Policy, root: &Path, vector: &Value) -> Result<Vec<u64>, String> {
+pub(crate) fn rows(files: Files<'_>, root: &Path, vector: &Value) -> Result<Vec<u64>, String> {
     let text = vector.get("pathOrInlineDv").and_then(Value::as_str).ok_or("it has no place")?;
     let size = vector.get("sizeInBytes").and_then(Value::as_u64).ok_or("it has no size")?;
     match vector.get("storageType").and_then(Value::as_str) {
@@ -24,30 +24,38 @@ pub(crate) fn rows(policy: &Policy, root: &Path, vector: &Value) -> Result<Vec<u
             bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
             parse(&bytes)
         }
-        Some("u") => {
-            // The last 20 characters are a uuid; what stands before is a folder.
-            let at =
-                text.len().checked_sub(20).filter(|at| text.is_char_boundary(*at)).ok_or("its name is too short")?;
-            let id: [u8; 16] = z85(&text[at..])?.try_into().map_err(|_| "its name is no uuid")?;
-            let name = format!("deletion_vector_{}.bin", uuid::Uuid::from_bytes(id));
-            let folder = if at == 0 { root.to_path_buf() } else { root.join(&text[..at]) };
-            read(policy, &folder.join(name), vector, size)
-        }
+        Some("u") => read(files, &root.join(relative(text)?), vector, size),
+        Some("p") if matches!(files, Files::Copies) => Err("it lies outside of the table".to_string()),
         Some("p") => {
             let path = text.strip_prefix("file://").unwrap_or(text);
             if path.contains("://") {
                 return Err("it lies at an address".to_string());
             }
-            read(policy, Path::new(path), vector, size)
+            read(files, Path::new(path), vector, size)
         }
         other => Err(format!("its storage type is {other:?}")),
     }
 }
 
-fn read(policy: &Policy, path: &Path, vector: &Value, size: u64) -> Result<Vec<u64>, String> {
+/// The file of a vector, below the folder of its table: the last 20 characters are a uuid, what stands before is a folder.
+fn relative(text: &str) -> Result<String, String> {
+    let at = text.len().checked_sub(20).filter(|at| text.is_char_boundary(*at)).ok_or("its name is too short")?;
+    let id: [u8; 16] = z85(&text[at..])?.try_into().map_err(|_| "its name is no uuid")?;
+    let name = format!("deletion_vector_{}.bin", uuid::Uuid::from_bytes(id));
+    Ok(if at == 0 { name } else { format!("{}/{name}", &text[..at]) })
+}
+
+/// The file of a vector that lies in one below the folder of its table.
+pub(crate) fn file_of(vector: &Value) -> Option<String> {
+    let is_file = vector.get("storageType").and_then(Value::as_str) == Some("u");
+    let text = vector.get("pathOrInlineDv").and_then(Value::as_str).filter(|_| is_file)?;
+    relative(text).ok()
+}
+
+fn read(files: Files<'_>, path: &Path, vector: &Value, size: u64) -> Result<Vec<u64>, String> {
     use std::os::unix::fs::FileExt;
     let offset = vector.get("offset").and_then(Value::as_u64).unwrap_or(1);
-    let file = policy.open(path).map_err(|error| error.message().to_string())?;
+    let file = files.open(path).map_err(|error| error.message().to_string())?;
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     if offset.checked_add(size).and_then(|end| end.checked_add(8)).is_none_or(|end| end > length) {
         return Err("its file is too short".to_string());

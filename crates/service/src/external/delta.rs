@@ -20,6 +20,7 @@ use tidewater_plan::{ExternalSource, Partition, PartitionValue};
 
 use super::deleted;
 use super::location::{Location, Policy};
+use super::objects::Place;
 use super::paths::PathValue;
 use crate::error::{Error, Fault, Result};
 
@@ -65,6 +66,32 @@ pub(crate) struct DeltaFile {
     pub deleted: Option<Arc<Vec<u64>>>,
 }
 
+/// How files of a table are opened.
+#[derive(Clone, Copy)]
+pub(crate) enum Files<'a> {
+    /// Where they are, if that is allowed.
+    Allowed(&'a Policy),
+    /// Copies that were fetched for this.
+    Copies,
+}
+
+impl Files<'_> {
+    /// Opens one.
+    pub fn open(self, path: &Path) -> Result<File> {
+        match self {
+            Files::Allowed(policy) => policy.open(path),
+            Files::Copies => File::open(path)
+                .map_err(|_| Error::new(Fault::BadData, "a file that the log of a Delta table names is not there")),
+        }
+    }
+}
+
+/// Where a table is.
+pub(crate) enum Root {
+    Folder(String),
+    Place(Box<Place>),
+}
+
 impl DeltaTable {
     /// Reads the table in a folder. Blocks.
     pub fn read(policy: &Policy, folder: &str) -> Result<DeltaTable> {
@@ -75,8 +102,8 @@ impl DeltaTable {
         if !root.join(LOG).is_dir() {
             return Err(Error::new(Fault::BadData, format!("'{folder}' is no Delta table: it has no folder {LOG}")));
         }
-        let log = Log::read(policy, &root, folder)?;
-        log.table(policy, &root, folder)
+        let log = Log::read(Files::Allowed(policy), &root, folder)?;
+        log.table(Files::Allowed(policy), &root, folder)
     }
 
     /// How the columns of the files are named, when that is not how the table names them.
@@ -106,31 +133,32 @@ impl DeltaTable {
     }
 }
 
-/// The folder of the one table that a source names.
+/// Where the one table is that a source names.
 ///
-/// *Errors*: several folders, and addresses.
-pub(crate) fn folder_of(source: &ExternalSource) -> Result<String> {
+/// *Errors*: several places, and plain web addresses.
+pub(crate) fn root_of(source: &ExternalSource) -> Result<Root> {
     let [uri] = source.uris.as_slice() else {
         return Err(Error::bad_request("external data of kind 'delta' needs exactly one storage connection string"));
     };
-    match Location::parse(uri)? {
-        Location::File(path) => Ok(path),
-        Location::Url(_) | Location::Object(_) => {
-            Err(Error::not_served("a Delta table at an address, rather than in a folder,"))
+    match Location::parse(uri)?.into_place() {
+        Location::File(path) => Ok(Root::Folder(path)),
+        Location::Object(place) => Ok(Root::Place(place)),
+        Location::Url(_) => {
+            Err(Error::not_served("a Delta table at a plain web address, whose files cannot be listed,"))
         }
     }
 }
 
 /// What the actions of the log come to.
 #[derive(Default)]
-struct Log {
+pub(crate) struct Log {
     protocol: Option<Value>,
     metadata: Option<Value>,
     files: HashMap<String, Value>,
 }
 
 /// The parts of checkpoints of one version, by how many there should be and what names them.
-type Checkpoints = BTreeMap<(u64, String), Vec<(u64, PathBuf)>>;
+type Checkpoints = BTreeMap<(u64, String), Vec<(u64, String)>>;
 
 /// The files of a log by what they are.
 #[derive(Default)]
@@ -142,16 +170,22 @@ struct Listing {
 
 impl Listing {
     fn of(log: &Path, folder: &str) -> Result<Listing> {
-        let mut listing = Listing::default();
-        let entries = std::fs::read_dir(log).map_err(|error| broken(folder, &error))?;
-        for entry in entries {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(log).map_err(|error| broken(folder, &error))? {
             let entry = entry.map_err(|error| broken(folder, &error))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            names.extend(entry.file_name().into_string());
+        }
+        Ok(Listing::of_names(names))
+    }
+
+    fn of_names(names: Vec<String>) -> Listing {
+        let mut listing = Listing::default();
+        for name in names {
             let Some((version, rest)) = name.split_once('.') else { continue };
             let Some(version) = number(version, 20) else { continue };
             let parts: Vec<&str> = rest.split('.').collect();
             let mut part = |of: (u64, String), part: u64| {
-                listing.checkpoints.entry(version).or_default().entry(of).or_default().push((part, entry.path()));
+                listing.checkpoints.entry(version).or_default().entry(of).or_default().push((part, name.clone()));
             };
             match parts.as_slice() {
                 ["json"] => {
@@ -167,17 +201,17 @@ impl Listing {
                 _ => {}
             }
         }
-        Ok(listing)
+        listing
     }
 
     /// The newest checkpoint of which every part is there.
-    fn newest(&self) -> Option<(u64, Vec<PathBuf>)> {
+    fn newest(&self) -> Option<(u64, Vec<String>)> {
         self.checkpoints.iter().rev().find_map(|(version, kinds)| {
             let whole = kinds.iter().find(|((of, _), parts)| {
                 let found: HashSet<u64> = parts.iter().map(|(part, _)| *part).collect();
                 (1..=*of).all(|part| found.contains(&part))
             })?;
-            Some((*version, whole.1.iter().map(|(_, path)| path.clone()).collect()))
+            Some((*version, whole.1.iter().map(|(_, name)| name.clone()).collect()))
         })
     }
 }
@@ -191,14 +225,36 @@ fn broken(folder: &str, reason: &dyn std::fmt::Display) -> Error {
 }
 
 impl Log {
-    fn read(policy: &Policy, root: &Path, folder: &str) -> Result<Log> {
+    /// Of the files of a log those that its newest version needs.
+    pub fn needed(names: Vec<String>) -> Vec<String> {
+        let listing = Listing::of_names(names);
+        let (next, mut needed) = match listing.newest() {
+            Some((version, parts)) => (version + 1, parts),
+            None => (0, Vec::new()),
+        };
+        let mut versions: Vec<u64> = listing.versions.into_iter().filter(|version| *version >= next).collect();
+        versions.sort_unstable();
+        needed.extend(versions.into_iter().map(|version| format!("{version:020}.json")));
+        needed
+    }
+
+    /// The files below the table's folder that hold its deletion vectors.
+    pub fn vectors(&self) -> Vec<String> {
+        let vectors = self.files.values().filter_map(|add| add.get("deletionVector"));
+        let mut names: Vec<String> = vectors.filter_map(deleted::file_of).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    pub fn read(files: Files<'_>, root: &Path, folder: &str) -> Result<Log> {
         let directory = root.join(LOG);
         let listing = Listing::of(&directory, folder)?;
         let mut log = Log::default();
         let mut next = 0;
         if let Some((version, parts)) = listing.newest() {
             for path in parts {
-                log.checkpoint(policy, &directory, &path, folder)?;
+                log.checkpoint(files, &directory, &directory.join(path), folder)?;
             }
             next = version + 1;
         }
@@ -207,14 +263,14 @@ impl Log {
             if !listing.versions.contains(&next) {
                 return Err(broken(folder, &format!("version {next} is not there")));
             }
-            log.version(policy, &directory.join(format!("{next:020}.json")), folder)?;
+            log.version(files, &directory.join(format!("{next:020}.json")), folder)?;
             next += 1;
         }
         Ok(log)
     }
 
-    fn version(&mut self, policy: &Policy, path: &Path, folder: &str) -> Result<()> {
-        let mut reader = BufReader::new(policy.open(path)?);
+    fn version(&mut self, files: Files<'_>, path: &Path, folder: &str) -> Result<()> {
+        let mut reader = BufReader::new(files.open(path)?);
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -237,16 +293,16 @@ impl Log {
         }
     }
 
-    fn checkpoint(&mut self, policy: &Policy, directory: &Path, path: &Path, folder: &str) -> Result<()> {
+    fn checkpoint(&mut self, files: Files<'_>, directory: &Path, path: &Path, folder: &str) -> Result<()> {
         if path.extension().is_some_and(|extension| extension == "json") {
-            return self.version(policy, path, folder);
+            return self.version(files, path, folder);
         }
         let mut sidecars = Vec::new();
-        self.actions(policy.open(path)?, folder, &mut sidecars)?;
+        self.actions(files.open(path)?, folder, &mut sidecars)?;
         for name in sidecars {
             // A name, never a path that leads elsewhere.
             let name = Path::new(&name).file_name().unwrap_or_default();
-            let file = policy.open(&directory.join("_sidecars").join(name))?;
+            let file = files.open(&directory.join("_sidecars").join(name))?;
             self.actions(file, folder, &mut Vec::new())?;
         }
         Ok(())
@@ -316,7 +372,7 @@ impl Log {
         Ok(())
     }
 
-    fn table(self, policy: &Policy, root: &Path, folder: &str) -> Result<DeltaTable> {
+    pub fn table(self, files: Files<'_>, root: &Path, folder: &str) -> Result<DeltaTable> {
         self.check(folder)?;
         let metadata = self.metadata.as_ref().ok_or_else(|| broken(folder, &"it names no columns"))?;
         let provider = metadata.pointer("/format/provider").and_then(Value::as_str).unwrap_or("parquet");
@@ -356,9 +412,9 @@ impl Log {
                 table.columns.push(Column::new(name, ty));
             }
         }
-        let mut files: Vec<(String, Value)> = self.files.into_iter().collect();
-        files.sort_by(|left, right| left.0.cmp(&right.0));
-        for (path, add) in files {
+        let mut named: Vec<(String, Value)> = self.files.into_iter().collect();
+        named.sort_by(|left, right| left.0.cmp(&right.0));
+        for (path, add) in named {
             let mut values = BTreeMap::new();
             for (key, value) in add.get("partitionValues").and_then(Value::as_object).into_iter().flatten() {
                 if let (Some(column), Some(text)) = (keys.get(key), value.as_str().filter(|text| !text.is_empty())) {
@@ -369,7 +425,7 @@ impl Log {
             let deleted = match add.get("deletionVector").filter(|vector| !vector.is_null()) {
                 None => None,
                 Some(vector) => {
-                    let rows = deleted::rows(policy, root, vector);
+                    let rows = deleted::rows(files, root, vector);
                     let rows =
                         rows.map_err(|reason| broken(folder, &format!("the deletion vector of {path}: {reason}")));
                     Some(Arc::new(rows?))
@@ -434,7 +490,7 @@ mod tests {
         for action in actions {
             log.act(&serde_json::from_str(action).unwrap(), "T")?;
         }
-        log.table(&Policy::default(), Path::new("/t"), "T")
+        log.table(Files::Allowed(&Policy::default()), Path::new("/t"), "T")
     }
 
     const PROTOCOL: &str = r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#;
@@ -456,6 +512,16 @@ mod tests {
         assert_eq!(table.files.len(), 1);
         assert_eq!(table.files[0].path, Path::new("/t/day=2024-01-02/a b.parquet"));
         assert!(matches!(table.files[0].values["day"], PathValue::DateTime(_)));
+    }
+
+    #[test]
+    fn of_a_log_the_newest_checkpoint_and_what_follows_is_needed() {
+        let names = [0, 1, 10, 11, 12].map(|version| format!("{version:020}.json"));
+        let mut names = names.to_vec();
+        assert_eq!(Log::needed(names.clone()), names);
+        names.extend([format!("{:020}.checkpoint.parquet", 10), "_last_checkpoint".into(), "x.crc".into()]);
+        let wanted = [format!("{:020}.checkpoint.parquet", 10), format!("{:020}.json", 11), format!("{:020}.json", 12)];
+        assert_eq!(Log::needed(names), wanted);
     }
 
     #[test]

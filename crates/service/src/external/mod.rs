@@ -7,6 +7,7 @@
 mod call;
 mod deleted;
 pub(crate) mod delta;
+mod delta_remote;
 pub mod location;
 pub mod objects;
 mod paths;
@@ -157,7 +158,7 @@ impl External {
                 "external data of kind 'delta' takes no 'dataformat', 'partition by' or 'pathformat': its log tells them",
             ));
         }
-        delta::folder_of(source).map(drop)
+        delta::root_of(source).map(drop)
     }
 
     /// A source that stands in a query, as a table. Of a Delta table nobody has read the log yet.
@@ -167,7 +168,11 @@ impl External {
         }
         External::check_delta(source)?;
         let mut source = source.clone();
-        delta::DeltaTable::read(&self.policy, &delta::folder_of(&source)?)?.complete(&mut source);
+        let table = match delta::root_of(&source)? {
+            delta::Root::Folder(folder) => delta::DeltaTable::read(&self.policy, &folder)?,
+            delta::Root::Place(_) => delta_remote::wait_for(self.delta_table(&source))?,
+        };
+        table.complete(&mut source);
         self.provider(&source, None)
     }
 
@@ -179,18 +184,36 @@ impl External {
 
     /// What the log of a Delta table says.
     pub async fn delta_table(self: &Arc<Self>, source: &ExternalSource) -> Result<delta::DeltaTable> {
-        let folder = delta::folder_of(source)?;
+        Ok(self.delta_parts(source).await?.0)
+    }
+
+    /// The same with the place that its files are below, where that is no folder of this machine.
+    async fn delta_parts(
+        self: &Arc<Self>,
+        source: &ExternalSource,
+    ) -> Result<(delta::DeltaTable, Option<Box<objects::Place>>)> {
+        let folder = match delta::root_of(source)? {
+            delta::Root::Folder(folder) => folder,
+            delta::Root::Place(place) => return Ok((self.delta_at(&place).await?, Some(place))),
+        };
         let this = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || delta::DeltaTable::read(&this.policy, &folder)).await;
-        read.map_err(|_| Error::internal("reading the log of a Delta table failed"))?
+        let table = read.map_err(|_| Error::internal("reading the log of a Delta table failed"))?;
+        Ok((table?, None))
     }
 
     async fn delta_files(self: &Arc<Self>, source: &ExternalSource, reading: &Reading) -> Result<Vec<Artifact>> {
-        let table = self.delta_table(source).await?;
+        let (table, place) = self.delta_parts(source).await?;
         let names = (!table.physical.is_empty()).then(|| Arc::new(table.physical));
         let artifacts = table.files.into_iter().map(|file| {
-            let uri = file.path.display().to_string();
-            let location = Location::File(uri.clone());
+            let path = file.path.display().to_string();
+            let (uri, location) = match &place {
+                None => (path.clone(), Location::File(path)),
+                Some(place) => {
+                    let key = delta_remote::below(place, &path);
+                    (place.shown(&key), Location::Object(Box::new(place.at(key))))
+                }
+            };
             Artifact {
                 location,
                 uri,

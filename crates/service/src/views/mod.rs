@@ -93,7 +93,7 @@ pub(crate) fn pending<'a>(
 
 impl Service {
     /// Work that nobody asks for, every few seconds: views that have fallen behind, results that have expired.
-    pub(crate) async fn upkeep(&self) {
+    pub async fn upkeep(&self) {
         self.sweep_job_rows().await;
         policies::remove_what_is_old(self.store()).await;
         crate::command::dropped::remove_old(self.store()).await;

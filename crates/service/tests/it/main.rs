@@ -9,6 +9,7 @@ mod coverage;
 mod entities;
 mod exports;
 mod generate;
+mod killed;
 mod planning;
 mod plans;
 mod properties;
