@@ -239,7 +239,7 @@ fn command(name: &str) -> Status {
     let is_unknown = parsed.diagnostics.iter().any(|found| found.message.contains("not a known management command"));
     match parsed.tree {
         Command::Other { name } if is_served_by_name(&name) => Status::Served(String::new()),
-        Command::Other { name } => Status::Refused(refusal_by_name(&named).unwrap_or_default().to_string()),
+        Command::Other { .. } => Status::Refused(refusal_by_name(&named).unwrap_or_default().to_string()),
         _ if is_unknown => Status::Refused(refusal_by_name(&named).unwrap_or("unknown").to_string()),
         _ => Status::Served(String::new()),
     }
