@@ -97,7 +97,7 @@ const CASES: &[Case] = &[
         ],
         action: &[
             "upkeep",
-            ".create materialized-view with (backfill=true) W on table T { T | summarize s = max(a) by b }",
+            ".create async materialized-view with (backfill=true) W on table T { T | summarize s = max(a) by b }",
         ],
         questions: &[T, "V | summarize sum(s)", ".show materialized-views | project Name"],
         never: None,
@@ -154,7 +154,7 @@ const CASES: &[Case] = &[
         action: &[".export to table E <| T"],
         // Files that nobody was told of may stay; each that can be seen can be read.
         questions: &[T],
-        never: Some("E | summarize n = count(), s = sum(a) | project bad = n % 20 + s % 210"),
+        never: Some("external_table('E') | summarize n = count(), s = sum(a) | project bad = n % 20 + s % 210"),
     },
     Case {
         name: "continuous export",
@@ -167,7 +167,7 @@ const CASES: &[Case] = &[
         ],
         action: &[".enable continuous-export X", "upkeep"],
         questions: &[".show continuous-export X exported-artifacts | summarize sum(NumRecords)"],
-        never: Some("E | summarize n = count(), s = sum(a) | project bad = n % 20 + s % 210"),
+        never: Some("external_table('E') | summarize n = count(), s = sum(a) | project bad = n % 20 + s % 210"),
     },
     Case {
         name: "queued ingestion",
@@ -266,6 +266,18 @@ async fn act(service: &Service, directory: &Path, step: &str) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             panic!("the file was not ingested");
+        }
+        text if text.starts_with(".create async") => {
+            let operation = must(service, text).await.remove(0);
+            for _ in 0..600 {
+                let state = must(service, &format!(".show operations {operation} | project State")).await;
+                if state.iter().all(|state| state != "InProgress") {
+                    assert_eq!(state, ["Completed"], "{text}");
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            panic!("{text} did not end");
         }
         text => drop(must(service, &text.replace("{out}", &directory.join("out").display().to_string())).await),
     }
