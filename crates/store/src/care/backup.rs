@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::stamp;
+use super::{queue, stamp};
 use crate::catalog::sqlite;
 use crate::error::{Error, Result};
 use crate::fault::{FaultPoint, Faults};
@@ -72,6 +72,8 @@ pub fn back_up(source: &Path, destination: &Path, options: &BackupOptions) -> Re
     let mut report = BackupReport::default();
     let fresh = to.root().join("catalog.new.sqlite");
     let mut named = Vec::new();
+    // Before the catalog, whose messages may be done and their uploads gone a moment later; and what came meanwhile after it.
+    let mut uploads = queue::copy(&from, &to, options)?;
     for attempt in 1.. {
         vacuum(&from.catalog(), &fresh)?;
         named = extents(&fresh)?;
@@ -87,6 +89,7 @@ pub fn back_up(source: &Path, destination: &Path, options: &BackupOptions) -> Re
         std::thread::sleep(Duration::from_millis(20));
     }
     results(&from, &to, options, &mut report)?;
+    uploads.extend(queue::copy(&from, &to, options)?);
     if from.journal().is_file() {
         let journal = to.root().join("journal.new.sqlite");
         vacuum(&from.journal(), &journal)?;
@@ -99,6 +102,7 @@ pub fn back_up(source: &Path, destination: &Path, options: &BackupOptions) -> Re
     let marker = json!({ "commit": sequence, "files": named.len(), "version": env!("CARGO_PKG_VERSION") });
     stamp::put(&to.root().join(stamp::BACKUP), (marker.to_string() + "\n").as_bytes())?;
     report.removed_files = remove_unnamed(&to, &named)?;
+    queue::remove_others(&to, &uploads)?;
     report.files = named.len() as u64;
     report.bytes = named.iter().map(|(_, bytes)| bytes).sum();
     Ok(report)
@@ -137,6 +141,7 @@ pub fn restore(backup: &Path, destination: &Path, options: &BackupOptions) -> Re
         return Err(Error::Corrupt(format!("the backup in '{}' lacks files that its catalog names", backup.display())));
     }
     results(&from, &to, options, &mut report)?;
+    queue::copy(&from, &to, options)?;
     if from.journal().is_file() {
         let journal = to.root().join("journal.new.sqlite");
         vacuum(&from.journal(), &journal)?;
@@ -247,7 +252,7 @@ fn take_all(
 }
 
 /// One file that never changes; false when it is not there.
-fn take(source: &Path, target: &Path, options: &BackupOptions, report: &mut BackupReport) -> Result<bool> {
+pub(super) fn take(source: &Path, target: &Path, options: &BackupOptions, report: &mut BackupReport) -> Result<bool> {
     options.faults.at(FaultPoint::Backup).map_err(Error::io("copy", target))?;
     // What an interrupted copy has left is not whole.
     files::remove_file(target)?;

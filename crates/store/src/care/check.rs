@@ -14,7 +14,7 @@ use futures::StreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::{backup, stamp};
+use super::{backup, queue, stamp};
 use crate::catalog::snapshot::{Extent, ExtentList, Table};
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::delta;
@@ -131,6 +131,7 @@ pub async fn check_directory(directory: &Path, options: CheckOptions) -> Result<
             return Ok(report);
         }
     };
+    queue::check(&layout, options.repair, &mut report)?;
     let mut named = HashSet::new();
     for database in snapshot.databases() {
         for table in database.stored_tables() {

@@ -2,4 +2,5 @@
 
 pub(crate) mod backup;
 pub(crate) mod check;
+mod queue;
 pub(crate) mod stamp;
