@@ -16,7 +16,7 @@ use tidewater_store::{Database, PropertyOwner, Snapshot, Store, Table, TableId};
 use crate::context::{Context, now_ticks};
 use crate::error::Error;
 use crate::external::External;
-use crate::external::sql::check_callout;
+use crate::external::callouts;
 use crate::library;
 use crate::policies::{self, CalloutPolicy, RowLevelSecurityPolicy};
 use crate::rights::Access;
@@ -59,6 +59,11 @@ struct Extra {
 }
 
 impl View {
+    /// Which addresses the cluster's policy forbids.
+    fn callouts(&self) -> Option<CalloutPolicy> {
+        policies::own(&self.snapshot, PropertyOwner::Cluster)
+    }
+
     /// A view of `snapshot` for a request into `database`, which must exist; what its caller may not read is hidden.
     pub fn new(
         service: &Service,
@@ -311,17 +316,12 @@ impl CatalogView for View {
     }
 
     fn external_data(&self, source: &ExternalSource) -> Result<Arc<dyn TableProvider>, String> {
-        self.external.named(source).map_err(|error| error.message().to_string())
+        let allowed = self.callouts().map_or(Ok(()), |policy| callouts::check_source(&policy, source));
+        allowed.and_then(|()| self.external.named(source)).map_err(|error| error.message().to_string())
     }
 
     fn external_call(&self, call: &ExternalCall) -> Result<Arc<dyn TableProvider>, String> {
-        let checked = match call {
-            ExternalCall::Sql(sql) => {
-                let policy = policies::own::<CalloutPolicy>(&self.snapshot, PropertyOwner::Cluster);
-                policy.map_or(Ok(()), |policy| check_callout(&policy, sql))
-            }
-            _ => Ok(()),
-        };
+        let checked = self.callouts().map_or(Ok(()), |policy| callouts::check_call(&policy, call));
         checked.and_then(|()| self.external.call(call)).map_err(|error| error.message().to_string())
     }
 
@@ -347,7 +347,8 @@ impl CatalogView for View {
                 return Some(Err(format!("the external table '{name}' has no mapping '{mapping}'")));
             }
         };
-        let provider = self.external.provider(&external.source, text);
+        let allowed = self.callouts().map_or(Ok(()), |policy| callouts::check_source(&policy, &external.source));
+        let provider = allowed.and_then(|()| self.external.provider(&external.source, text));
         Some(provider.map_err(|error| error.message().to_string()).map(|provider| {
             Arc::new(TableHandle {
                 database: database.name().to_string(),

@@ -5,6 +5,7 @@
 //! few batches; files that can only be read from their end wait in a spool on disk.
 
 mod call;
+pub(crate) mod callouts;
 mod deleted;
 pub(crate) mod delta;
 mod delta_remote;

@@ -27,7 +27,6 @@ use tokio::sync::mpsc::Sender;
 
 use super::External;
 use crate::error::{Error, Fault, Result};
-use crate::policies::CalloutPolicy;
 use cells::{Cell, Rows};
 use target::Target;
 
@@ -50,26 +49,10 @@ impl External {
     }
 }
 
-/// Refuses a call that the cluster's callout policy denies. What it allows must be allowed by the settings too.
-pub(crate) fn check_callout(policy: &CalloutPolicy, call: &SqlCall) -> Result<()> {
+/// The host and the port that a call goes to.
+pub(super) fn target_of(call: &SqlCall) -> Result<(String, u16)> {
     let target = Target::parse(call.kind, &call.connection)?;
-    let word = match call.kind {
-        SqlKind::MySql => "mysql",
-        SqlKind::PostgreSql => "postgresql",
-    };
-    let place = format!("{}:{}", target.host, target.port);
-    // The first that fits decides. A pattern was checked when the policy was set.
-    let decides = policy.0.iter().filter(|callout| callout.callout_type.eq_ignore_ascii_case(word)).find(|callout| {
-        regex::Regex::new(&callout.callout_uri_regex)
-            .is_ok_and(|regex| regex.is_match(&target.host) || regex.is_match(&place))
-    });
-    match decides {
-        Some(callout) if !callout.can_call => Err(Error::new(
-            Fault::Forbidden,
-            format!("a call to '{}' was denied by policy: the callout policy forbids it", target.host),
-        )),
-        _ => Ok(()),
-    }
+    Ok((target.host, target.port))
 }
 
 /// What is asked of whom.
