@@ -1,12 +1,13 @@
 //! Avro container files. Both of Kusto's names for them are read alike: records by their own schema, logical types,
 //! every codec of the documentation. Source: ingestion-supported-formats page, avro-mapping page.
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader};
 
 use arrow_avro::reader::{Reader, ReaderBuilder};
 use tidewater_kql::TableSchema;
 
 use crate::DecodeOptions;
+use crate::avro_blocks::Unpacked;
 use crate::columnar::{ColumnarRecords, cells_or_names, guarded, guarded_batches, kql_schema};
 use crate::error::Error;
 use crate::format::Compression;
@@ -19,7 +20,8 @@ fn broken(error: impl std::fmt::Display) -> Error {
 
 fn reader(input: Input, compression: Compression, batch_rows: usize) -> Result<Reader<Box<dyn BufRead + Send>>, Error> {
     guarded("Avro", || {
-        let bytes = input.reader(compression)?;
+        let bytes = Unpacked::new(input.reader(compression)?);
+        let bytes: Box<dyn BufRead + Send> = Box::new(BufReader::new(bytes));
         ReaderBuilder::new().with_batch_size(batch_rows).build(bytes).map_err(broken)
     })
 }

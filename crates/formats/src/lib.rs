@@ -7,6 +7,7 @@
 
 mod arrow_json;
 mod avro;
+mod avro_blocks;
 mod column;
 mod columnar;
 mod delimited;

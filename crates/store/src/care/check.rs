@@ -78,7 +78,12 @@ impl CheckReport {
         self.findings.iter().all(|finding| finding.repaired)
     }
 
-    fn add(&mut self, severity: Severity, place: impl Into<String>, message: impl Into<String>) -> &mut Finding {
+    pub(super) fn add(
+        &mut self,
+        severity: Severity,
+        place: impl Into<String>,
+        message: impl Into<String>,
+    ) -> &mut Finding {
         let at = self.findings.len();
         let finding = Finding { severity, place: place.into(), message: message.into(), repaired: false };
         self.findings.push(finding);
