@@ -294,3 +294,27 @@ def test_nothing_is_lost_or_doubled_when_the_server_is_killed(own_server):
     until(lambda: all(count(server, name) == sent[name] for name in names), 60)
     time.sleep(2)
     assert {name: count(server, name) for name in names} == sent
+
+
+def test_a_backup_has_the_files_that_wait(own_server, tmp_path):
+    server = own_server
+    name = table(server)
+    command(server, f'.alter table {name} policy ingestionbatching @\'{{"MaximumBatchingTimeSpan":"00:00:10"}}\'')
+    configuration = requests.get(f"{server.url}/v1/rest/ingestion/configuration", timeout=30).json()
+    container, sas = configuration["containerSettings"]["containers"][0]["path"].split("?")
+    url = f"{container}/waits-{name}.csv?{sas}"
+    assert requests.put(url, data=b"1,a\n2,b\n", headers={"x-ms-blob-type": "BlockBlob"}, timeout=30).status_code == 201
+    body = {"blobs": [{"url": url}], "properties": {"format": "csv"}}
+    assert requests.post(f"{server.url}/v1/rest/ingestion/queued/{DB}/{name}", json=body, timeout=30).status_code == 200
+    done = server.cli("backup", "--data", server.data, tmp_path / "backup")
+    assert done.returncode == 0, done
+    server.stop()
+    back = tmp_path / "back"
+    done = server.cli("restore", "--data", back, tmp_path / "backup")
+    assert done.returncode == 0, done
+    server.data = back
+    server.start()
+    until(lambda: count(server, name) == 2)
+    server.stop()
+    assert server.cli("fsck", "--data", back, "--deep").returncode == 0
+    server.start()
