@@ -50,6 +50,8 @@ def test_a_schedule_registers_and_shows_when_it_runs_next(api):
     assert set(made["_links"]) == {"self", "enable", "disable", "delete", "runs", "trigger"}
     shown = api.call("GET", f"{BASE}/schedules/{made['id']}")[1]
     assert shown["state"] == "ENABLED" and shown["nextRun"] > iso(0) and shown["nextRun"][11:] in ("07:00:00.000Z", "08:00:00.000Z")
+    assert shown["nextRuns"][0] == shown["nextRun"] and len(shown["nextRuns"]) == 5
+    assert shown["nextRuns"] == sorted(set(shown["nextRuns"])) and {at[11:13] for at in shown["nextRuns"]} <= {"07", "08"}
     listed = api.call("GET", f"{BASE}/schedules")[1]
     assert [schedule["id"] for schedule in listed["schedules"]] == [made["id"]] and listed["_page"]["count"] == 1
     assert api.call("GET", f"{BASE}/schedules/{uuid.uuid4()}")[0] == 404
@@ -98,6 +100,7 @@ def test_a_schedule_is_disabled_changed_and_deleted(api):
     assert api.call("PATCH", path, replace("/schedule/schedule", "99 * * * *"))[0] == 400
     shown = api.call("GET", path)[1]
     assert (shown["state"], shown["schedule"]["schedule"], shown["nextRun"]) == ("DISABLED", "@daily", None)
+    assert shown["nextRuns"] == []
     assert api.call("PATCH", path, {"op": "enable"})[0] == 202 and api.call("GET", path)[1]["nextRun"].endswith("T00:00:00.000Z")
     assert api.call("PATCH", path, {"op": "disable"})[0] == 202 and api.call("DELETE", path)[0] == 202
     assert api.call("GET", path)[0] == 404 and api.call("DELETE", path)[0] == 404

@@ -74,7 +74,7 @@ def test_a_template_runs_with_values_and_is_changed(tidewater):
     expect(page.get_by_text("There are no such templates.")).to_be_visible()
 
 
-def test_a_schedule_tells_its_next_run_and_keeps_its_runs(tidewater):
+def test_a_schedule_tells_its_next_runs_and_keeps_its_runs(tidewater):
     page = tidewater.open("/Samples?page=jobs", ready=False).page
     part(page, "Schedules")
     expect(page.get_by_text("There are no schedules.")).to_be_visible()
@@ -95,6 +95,7 @@ def test_a_schedule_tells_its_next_run_and_keeps_its_runs(tidewater):
     expect(row).to_contain_text("-01-01 11:30:00")
     row.get_by_role("button").click()
     box = page.get_by_role("dialog", name="Schedule Yearly")
+    expect(box.get_by_role("list").get_by_role("listitem")).to_contain_text(["-01-01 11:30:00"] * 5)
     expect(box.get_by_text("It has not run yet.")).to_be_visible()
     box.get_by_role("button", name="Run now").click()
     run = box.get_by_role("row").filter(has_text="somebody")

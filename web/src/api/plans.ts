@@ -21,6 +21,8 @@ export interface Schedule {
   schedule: { schedule: string; startDate: string; endDate?: string; timeZone?: string; maxActiveRuns: number; catchUp?: string };
   userId: string;
   nextRun: string | null;
+  /** The next few, where one schedule is asked for. */
+  nextRuns?: string[];
 }
 
 export interface ScheduleRun {

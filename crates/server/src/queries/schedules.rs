@@ -13,6 +13,9 @@ use super::problem::Problem;
 use super::{Answer, Arguments, PREFIX, accepted, answer, object, submit};
 use crate::app::App;
 
+/// Times of `nextRuns`, which one schedule shows.
+const MOST_NEXT_RUNS: usize = 5;
+
 fn unknown(id: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no schedule '{id}'"))
 }
@@ -143,7 +146,10 @@ pub(super) async fn list(State(app): State<App>, caller: Caller, Query(arguments
 
 pub(super) async fn get_one(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer {
     let schedule = app.service().schedule(&caller.tenant, &id).await?.ok_or_else(|| unknown(&id))?;
-    Ok(answer(&caller, StatusCode::OK, &shown(&schedule, &caller.base, false)))
+    let mut body = shown(&schedule, &caller.base, false);
+    let following = schedule.next.map(|next| schedule.times.following(next, MOST_NEXT_RUNS)).unwrap_or_default();
+    body["nextRuns"] = following.into_iter().map(object::milliseconds).collect();
+    Ok(answer(&caller, StatusCode::OK, &body))
 }
 
 /// Reads `{"body": [{"op": "replace", "path": "/state", "value": "enable"}]}`, the bare array, or `{"op": "enable"}`.

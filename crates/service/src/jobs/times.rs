@@ -91,6 +91,11 @@ impl Times {
         self.end.is_none_or(|end| next <= end).then_some(next)
     }
 
+    /// Up to `most` times from `first` on, ascending.
+    pub fn following(&self, first: i64, most: usize) -> Vec<i64> {
+        std::iter::successors(Some(first), |last| self.next(*last, false)).take(most).collect()
+    }
+
     /// The time for which a schedule that was due at `due` runs now, and the one that it is due at afterwards.
     pub fn turn(&self, due: i64, now: i64) -> (Option<i64>, Option<i64>) {
         /// Times that are looked through when many were missed; older ones are not made up.
@@ -162,6 +167,9 @@ mod tests {
         assert_eq!(daily.next(at("2025-01-01T00:00:00Z"), false), Some(daily.start));
         assert_eq!(daily.next(at("2026-01-02T00:00:00Z"), false), Some(at("2026-01-03T00:00:00Z")));
         assert_eq!(daily.next(at("2026-01-03T00:00:00Z"), false), None);
+        let days = ["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"].map(at);
+        assert_eq!(daily.following(days[0], 5), days);
+        assert_eq!(once.following(once.start, 5), [once.start]);
     }
 
     #[test]

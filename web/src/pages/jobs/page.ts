@@ -204,7 +204,8 @@ export class JobsPage {
     };
     const look = async (): Promise<void> => {
       const now = await schedules.get(this.tenant, schedule.id);
-      next.textContent = now.nextRun ? time(now.nextRun) : "–";
+      const times = now.nextRuns ?? [];
+      replace(next, times.length ? h("ol", { class: "times" }, ...times.map((each) => h("li", { text: time(each) }))) : "–");
       state.textContent = now.state;
       cron.value = now.schedule.schedule;
       const enabled = now.state === "ENABLED";
@@ -217,7 +218,7 @@ export class JobsPage {
         button("Delete", does(() => schedules.remove(this.tenant, schedule.id), "Deleted.", true)));
     };
     const box = dialog(`Schedule ${label}`, h("div", { class: "job" },
-      h("dl", { class: "record" }, h("dt", { text: "State" }), state, h("dt", { text: "Next run" }), next, h("dt", { text: "From" }), h("dd", { text: time(schedule.schedule.startDate) }),
+      h("dl", { class: "record" }, h("dt", { text: "State" }), state, h("dt", { text: "Next runs" }), next, h("dt", { text: "From" }), h("dd", { text: time(schedule.schedule.startDate) }),
         h("dt", { text: "Until" }), h("dd", { text: schedule.schedule.endDate ? time(schedule.schedule.endDate) : "–" })),
       h("pre", { text: schedule.query.sql ?? `Template ${schedule.query.templateId ?? ""}`, attributes: { tabindex: 0, "aria-label": "SQL" } }),
       h("label", { class: "inline" }, "When (cron)", cron), buttons, told, h("h3", { text: "Runs" }), runs.element));
