@@ -7,12 +7,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
@@ -107,10 +107,45 @@ struct Inner {
     /// Started by the first record or reader.
     worker: OnceLock<Option<Worker>>,
     queued_bytes: Arc<AtomicUsize>,
+    hurry: Arc<Hurry>,
+}
+
+/// What wakes the writer before the end of its wait: a question, a full batch, or the end. Records alone do not, so
+/// that requests do not pay for waking a thread.
+#[derive(Debug, Default)]
+struct Hurry {
+    is_asked: Mutex<bool>,
+    asked: Condvar,
+    records: AtomicUsize,
+}
+
+impl Hurry {
+    fn up(&self) {
+        *self.is_asked.lock() = true;
+        self.asked.notify_one();
+    }
+
+    /// A record more is there.
+    fn record(&self) {
+        if self.records.fetch_add(1, Ordering::Relaxed) + 1 == MAX_BATCH {
+            self.up();
+        }
+    }
+
+    /// Waits until there is a reason, at most [`BATCH_TIME`].
+    fn wait(&self) {
+        let mut is_asked = self.is_asked.lock();
+        if !*is_asked {
+            self.asked.wait_for(&mut is_asked, BATCH_TIME);
+        }
+        *is_asked = false;
+        self.records.store(0, Ordering::Relaxed);
+    }
 }
 
 struct Worker {
     sender: Option<SyncSender<Message>>,
+    hurry: Arc<Hurry>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -122,8 +157,8 @@ impl std::fmt::Debug for Log {
 
 impl Log {
     pub(crate) fn new(path: PathBuf, bounds: LogBounds, clock: Clock) -> Log {
-        let queued_bytes = Arc::default();
-        Log { inner: Arc::new(Inner { path, bounds, clock, worker: OnceLock::new(), queued_bytes }) }
+        let (queued_bytes, hurry) = (Arc::default(), Arc::default());
+        Log { inner: Arc::new(Inner { path, bounds, clock, worker: OnceLock::new(), queued_bytes, hurry }) }
     }
 
     /// Hands a record over; it is made by the writer. `bytes` is about its size. Tells whether the writer keeps up:
@@ -135,7 +170,9 @@ impl Log {
         }
         queued.fetch_add(bytes, Ordering::Relaxed);
         let sent = self.send(Message::Put(bytes, Box::new(record)));
-        if !sent {
+        if sent {
+            self.inner.hurry.record();
+        } else {
             queued.fetch_sub(bytes, Ordering::Relaxed);
         }
         sent
@@ -145,6 +182,7 @@ impl Log {
     pub fn amend(&self, stream: &'static str, from: &str, to: &str, patch: &serde_json::Value) {
         let (from, to, patch) = (from.to_string(), to.to_string(), patch.to_string());
         self.send(Message::Amend { stream, from, to, patch });
+        self.inner.hurry.up();
     }
 
     /// Returns when everything handed over before is written.
@@ -167,8 +205,10 @@ impl Log {
             Err(TrySendError::Full(message)) => Some(message),
             Err(TrySendError::Disconnected(_)) => return Err(Error::Stopped),
         };
+        self.inner.hurry.up();
         if let Some(message) = rejected {
             crate::store::blocking(move || sender.send(message).map_err(|_| Error::Stopped)).await?;
+            self.inner.hurry.up();
         }
         answer.await.map_err(|_| Error::Stopped)?
     }
@@ -182,11 +222,12 @@ impl Log {
             let (sender, receiver) = sync_channel(MAX_QUEUED);
             let (path, bounds, clock) = (self.inner.path.clone(), self.inner.bounds, self.inner.clock.clone());
             let queued = Arc::clone(&self.inner.queued_bytes);
-            let thread = std::thread::Builder::new()
-                .name("tidewater-journal".into())
-                .spawn(move || Writer { path, bounds, clock, queued, since_trim: 0, connection: None }.run(&receiver));
+            let (hurry, waking) = (Arc::clone(&self.inner.hurry), Arc::clone(&self.inner.hurry));
+            let thread = std::thread::Builder::new().name("tidewater-journal".into()).spawn(move || {
+                Writer { path, bounds, clock, queued, since_trim: 0, connection: None }.run(&receiver, &hurry);
+            });
             match thread {
-                Ok(thread) => Some(Worker { sender: Some(sender), thread: Mutex::new(Some(thread)) }),
+                Ok(thread) => Some(Worker { sender: Some(sender), hurry: waking, thread: Mutex::new(Some(thread)) }),
                 Err(error) => {
                     tracing::error!(%error, "the journal has no thread");
                     None
@@ -201,6 +242,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // Without a sender the writer writes what it has and ends.
         self.sender = None;
+        self.hurry.up();
         let thread = self.thread.lock().take();
         if let Some(thread) = thread
             && thread.thread().id() != std::thread::current().id()
@@ -220,41 +262,42 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, receiver: &Receiver<Message>) {
+    fn run(mut self, receiver: &Receiver<Message>, hurry: &Hurry) {
         match open(&self.path) {
             Ok(connection) => self.connection = Some(connection),
             Err(error) => tracing::error!(%error, "the journal cannot be opened; what runs is not written down"),
         }
         let mut batch: Vec<(usize, MakeRecord)> = Vec::new();
-        loop {
-            let Ok(first) = receiver.recv() else { break };
-            let mut next = Some(first);
-            let until = Instant::now() + BATCH_TIME;
-            let mut is_open = true;
-            while let Some(message) = next.take() {
-                match message {
-                    Message::Put(bytes, record) => batch.push((bytes, record)),
-                    other => {
-                        self.write(&mut batch);
-                        self.answer(other);
-                        if batch.is_empty() {
-                            break;
+        // Blocks while nothing comes; then waits for more without being woken by it.
+        while let Ok(first) = receiver.recv() {
+            let mut next = match first {
+                first @ Message::Put(..) => {
+                    hurry.wait();
+                    Ok(first)
+                }
+                first => Ok(first),
+            };
+            loop {
+                match next {
+                    Ok(Message::Put(bytes, record)) => {
+                        batch.push((bytes, record));
+                        if batch.len() >= MAX_BATCH {
+                            self.write(&mut batch);
                         }
                     }
+                    Ok(other) => {
+                        self.write(&mut batch);
+                        self.answer(other);
+                    }
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => {
+                        self.write(&mut batch);
+                        return;
+                    }
                 }
-                if batch.len() >= MAX_BATCH {
-                    break;
-                }
-                match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                    Ok(message) => next = Some(message),
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => is_open = false,
-                }
+                next = receiver.try_recv();
             }
             self.write(&mut batch);
-            if !is_open {
-                break;
-            }
         }
     }
 

@@ -139,7 +139,8 @@ pub fn run(sources: &Sources) -> Result<(), String> {
     let threads = if config.query_threads == 0 { cores } else { config.query_threads };
     // Two runtimes: a heavy query never keeps the server from accepting, answering health checks and cancelling.
     let queries = runtime("query", threads)?;
-    let front = runtime("http", cores.min(4))?;
+    // Few threads in front: what they do is short, and each that sleeps is woken for nothing now and then.
+    let front = runtime("http", (cores / 2).clamp(1, 4))?;
     let handle = queries.handle().clone();
     let outcome = front.block_on(async move {
         let server = start(config, handle).await?;

@@ -18,7 +18,7 @@ use crate::catalog::snapshot::{Extent, ExtentList, Table};
 use crate::catalog::{ROW_CURSOR, ROW_TIME};
 use crate::error::{Entity, Error, Result};
 use crate::extent::scan::ExtentTable;
-use crate::extent::write::Target;
+use crate::extent::write::{ExtentWriterTask, Target};
 use crate::id::{ExtentId, TableId};
 use crate::store::Store;
 
@@ -197,7 +197,8 @@ async fn merge_group(store: &Store, table: &Table, group: &[Arc<Extent>], report
     }
     let frame = context.read_table(Arc::new(source.with_hidden()))?.select(items)?;
     let mut rows = frame.execute_stream().await?;
-    let mut writer = store.writer_task(&Target { shape, ..table.target() });
+    let writer = store.writer(&Target { shape, ..table.target() }).for_good();
+    let mut writer = ExtentWriterTask::start(writer);
     while let Some(batch) = rows.next().await {
         writer.write(batch?).await?;
     }
