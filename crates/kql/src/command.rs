@@ -110,6 +110,8 @@ pub enum Command {
     GetKustoIdentityToken,
     /// `.get ingestion resources`.
     GetIngestionResources,
+    /// `.show export containers`.
+    ShowExportContainers,
     /// External tables, materialized views, stored query results, graphs, entity groups.
     Entity(Box<EntityCommand>),
     /// `.show | .alter | .alter-merge | .delete ENTITY policy KIND`.

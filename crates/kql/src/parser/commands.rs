@@ -172,6 +172,7 @@ impl Parser<'_> {
             return Ok(Some(command));
         }
         match verb.as_str() {
+            "show" if self.eat_words(&["export", "containers"]) => Ok(Some(Command::ShowExportContainers)),
             "show" => self.show_command(),
             "create" | "create-merge" | "alter" | "alter-merge" | "create-or-alter" => self.create_command(&verb),
             "add" => self.change_role(RoleChange::Add),

@@ -138,7 +138,8 @@ pub fn run(sources: &Sources) -> Result<(), String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if config.query_threads == 0 { cores } else { config.query_threads };
     // Two runtimes: a heavy query never keeps the server from accepting, answering health checks and cancelling.
-    let queries = runtime("query", threads)?;
+    // More threads than cores: a step of a heavy kernel keeps its thread, and a small query must find another one.
+    let queries = runtime("query", threads * 2 + 2)?;
     // Few threads in front: what they do is short, and each that sleeps is woken for nothing now and then.
     let front = runtime("http", (cores / 2).clamp(1, 4))?;
     let handle = queries.handle().clone();

@@ -486,6 +486,7 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
 
         Command::GetKustoIdentityToken => request.service.identity_token(request.context, &request.access),
         Command::GetIngestionResources => request.service.ingestion_resources(request.context, &request.access),
+        Command::ShowExportContainers => request.service.export_containers(request.context, &request.access),
         Command::Other { name } => by_name::run(request, &name).await,
         Command::Piped { .. } | Command::WithQuery { .. } | Command::Error => {
             Err(Error::new(Fault::BadRequest, "the command is not valid"))

@@ -108,6 +108,16 @@ impl Service {
         out.finish()
     }
 
+    /// `.show export containers`: what the SDKs' own tests ask for a place to put files at.
+    pub(crate) fn export_containers(&self, context: &Context, access: &Access) -> Result<ResultTable> {
+        self.require_ingestor(access)?;
+        let mut out = TableBuilder::new(&[("StorageRoot", KqlType::String)]);
+        for (_, address) in self.signed_resources(context).into_iter().filter(|(it, _)| *it == Resource::Uploads) {
+            out.row(vec![address.into()]);
+        }
+        out.finish()
+    }
+
     /// `.get kusto identity token`
     pub(crate) fn identity_token(&self, context: &Context, access: &Access) -> Result<ResultTable> {
         self.require_ingestor(access)?;

@@ -186,7 +186,7 @@ pub fn needs(command: &Command) -> Vec<Need> {
         Command::ShowCluster => vec![Need::ClusterMonitor],
         Command::ShowQueries { .. } | Command::ShowCommands | Command::ShowOperations { .. } => Vec::new(),
         Command::CancelQuery { .. } | Command::CancelOperation { .. } => Vec::new(),
-        Command::GetKustoIdentityToken | Command::GetIngestionResources => Vec::new(),
+        Command::GetKustoIdentityToken | Command::GetIngestionResources | Command::ShowExportContainers => Vec::new(),
 
         Command::Entity(entity) => of_entity(entity),
         Command::Policy(policy) => of_policy(policy),
