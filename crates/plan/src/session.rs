@@ -77,7 +77,8 @@ pub fn new_state(options: &SessionOptions) -> SessionState {
     };
     let rules: Vec<_> = Optimizer::new().rules.into_iter().map(guarded).collect();
     if options.sql {
-        let builder = builder.with_default_features().with_physical_optimizer_rules(execution_rules(options));
+        let builder = crate::sql::register(builder.with_default_features());
+        let builder = builder.with_physical_optimizer_rules(execution_rules(options));
         return builder.with_optimizer_rules(rules).build();
     }
     let builder = builder.with_file_formats(SessionStateDefaults::default_file_formats());

@@ -5,8 +5,10 @@
 //! everything that needs the catalog comes from `plan_rows`. Codes are SQLSTATEs.
 //! Source: query-service-api sections 5, 7, 19, 21.
 
+mod dialect;
 mod names;
 mod session;
+mod spark;
 mod tables;
 mod values;
 mod views;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::error::ArrowError;
 use datafusion::catalog::SchemaProvider;
+use datafusion::common::format::ExplainFormat;
 use datafusion::common::{ParamValues, SchemaError};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -25,11 +28,12 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as EngineStatement;
 use datafusion::sql::sqlparser::ast::{self, ObjectName, Statement as Ast, TableObject};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::parser::ParserError;
 use tidewater_kql::{Column, KqlType, TableSchema};
 
+pub use dialect::{Variables, literal, with_variables};
 pub use session::{SessionStatement, literal_values};
+pub use spark::{REFUSED as REFUSED_FUNCTIONS, register};
 pub use tables::{CATALOG, SqlCatalogs, sql_columns, sql_type};
 pub use values::typed_values;
 pub use views::{NoViews, SqlView, SqlViews, qualified};
@@ -160,6 +164,20 @@ pub enum Statement {
         /// `IF EXISTS`.
         if_exists: bool,
     },
+    /// `$$BEGIN ...; EXCEPTION WHEN OTHER THEN ...; END$$`
+    Block {
+        /// What runs.
+        body: Vec<Statement>,
+        /// What runs when one of them fails.
+        handler: Option<Vec<Statement>>,
+    },
+    /// `SET @name = query`
+    SetVariable {
+        /// With its sign, in lower case.
+        name: String,
+        /// What gives the value.
+        query: Box<Ast>,
+    },
     /// Something about the session.
     Session(SessionStatement),
 }
@@ -167,12 +185,20 @@ pub enum Statement {
 impl Statement {
     /// Whether the statement makes a table.
     pub fn is_ctas(&self) -> bool {
-        matches!(self, Statement::CreateTableAs { .. })
+        self.any(|one| matches!(one, Statement::CreateTableAs { .. }))
     }
 
     /// Whether the statement inserts.
     pub fn is_insert(&self) -> bool {
-        matches!(self, Statement::InsertInto { .. })
+        self.any(|one| matches!(one, Statement::InsertInto { .. }))
+    }
+
+    /// Whether it, or a statement in its block, is so.
+    fn any(&self, is: impl Fn(&Statement) -> bool) -> bool {
+        match self {
+            Statement::Block { body, handler } => body.iter().chain(handler.iter().flatten()).any(is),
+            one => is(one),
+        }
     }
 }
 
@@ -249,12 +275,7 @@ pub fn parse_statements(text: &str) -> Result<Vec<Statement>, SqlFault> {
         let message = format!("the statement has {} bytes, more than the limit of {MAX_STATEMENT_BYTES}", text.len());
         return Err(SqlFault::new(LIMIT_EXCEEDED, message));
     }
-    let statements = Parser::new(&GenericDialect {})
-        .with_recursion_limit(128)
-        .try_with_sql(text)
-        .and_then(|mut parser| parser.parse_statements())
-        .map_err(|error| refused_clause(text).unwrap_or_else(|| syntax(&error)))?;
-    statements.into_iter().map(classify).collect()
+    dialect::read(text)
 }
 
 /// What a statement does that was read elsewhere, by a dialect of its own.
@@ -287,7 +308,13 @@ fn classify(statement: Ast) -> Result<Statement, SqlFault> {
         Err(statement) => statement,
     };
     Ok(match statement {
-        Ast::Query(_) | Ast::Explain { .. } => Statement::Rows(Box::new(statement)),
+        Ast::Query(_) => match dialect::into_table(statement)? {
+            (query, None) => Statement::Rows(Box::new(query)),
+            (query, Some(name)) => {
+                Statement::CreateTableAs { table: table_name(&name)?, if_not_exists: false, query: Box::new(query) }
+            }
+        },
+        Ast::Explain { .. } => Statement::Rows(Box::new(statement)),
         Ast::ShowTables { .. } => Statement::ShowTables,
         Ast::CreateTable(create) => {
             let Some(query) = create.query else { return Err(SqlFault::not_served("CREATE TABLE without AS")) };
@@ -296,9 +323,7 @@ fn classify(statement: Ast) -> Result<Statement, SqlFault> {
                     "CREATE TABLE AS with TEMPORARY, EXTERNAL, OR REPLACE or a column list",
                 ));
             }
-            if !matches!(create.table_options, ast::CreateTableOptions::None) {
-                return Err(SqlFault::not_served("CREATE TABLE ... WITH (...)"));
-            }
+            check_options(&create.table_options)?;
             let query = Box::new(Ast::Query(query));
             Statement::CreateTableAs { table: table_name(&create.name)?, if_not_exists: create.if_not_exists, query }
         }
@@ -352,6 +377,23 @@ fn classify(statement: Ast) -> Result<Statement, SqlFault> {
     })
 }
 
+/// Options of a table: how Adobe's service checks and labels a dataset has no meaning here.
+fn check_options(options: &ast::CreateTableOptions) -> Result<(), SqlFault> {
+    let with = match options {
+        ast::CreateTableOptions::None => return Ok(()),
+        ast::CreateTableOptions::With(with) => with,
+        _ => return Err(SqlFault::not_served("CREATE TABLE with options other than WITH (...)")),
+    };
+    for option in with {
+        match option {
+            ast::SqlOption::KeyValue { key, .. }
+                if ["rowvalidation", "label"].iter().any(|known| key.value.eq_ignore_ascii_case(known)) => {}
+            option => return Err(SqlFault::not_served(format!("CREATE TABLE ... WITH ({option})"))),
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn table_name(name: &ObjectName) -> Result<TableName, SqlFault> {
     let mut parts = Vec::new();
     for part in &name.0 {
@@ -373,6 +415,7 @@ pub(crate) fn table_name(name: &ObjectName) -> Result<TableName, SqlFault> {
 pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionContext) -> Result<SqlRows, SqlFault> {
     let mut statement = statement.clone();
     views::expand(&mut statement, scope)?;
+    spark::rewrite(&mut statement, scope)?;
     let base = session.state();
     let engine_statement = EngineStatement::Statement(Box::new(statement.clone()));
     let references = base.resolve_table_references(&engine_statement).map_err(|error| fault_of(&error))?;
@@ -408,8 +451,14 @@ pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionConte
         .with_config(config)
         .with_catalog_list(Arc::new(tables::SqlCatalogs::new(scope.clone(), session.clone())))
         .build();
+    let format = explain_format(&mut statement)?;
     let engine_statement = EngineStatement::Statement(Box::new(statement));
     let mut plan = state.statement_to_plan(engine_statement).await.map_err(|error| fault_of(&error))?;
+    match (&mut plan, format) {
+        (LogicalPlan::Explain(explain), Some(format)) => explain.explain_format = format,
+        (LogicalPlan::Analyze(analyze), Some(format)) => analyze.format = format,
+        _ => {}
+    }
     if let Some(values) = &scope.values {
         plan = plan.with_param_values(values.clone()).map_err(|error| fault_of(&error))?;
     }
@@ -422,6 +471,34 @@ pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionConte
         }
     }
     Ok(SqlRows { plan, schema, reads })
+}
+
+/// Takes `FORMAT TEXT` and `FORMAT JSON` out of an EXPLAIN: the engine knows them by other names.
+fn explain_format(statement: &mut Ast) -> Result<Option<ExplainFormat>, SqlFault> {
+    let Ast::Explain { format, options, analyze, verbose, .. } = statement else { return Ok(None) };
+    let mut named = format.take().map(|format| {
+        let text = format.to_string().to_ascii_uppercase();
+        text.trim_start_matches("FORMAT").trim_start_matches([' ', '=']).to_string()
+    });
+    // PostgreSQL's form: EXPLAIN (ANALYZE, FORMAT JSON) ...
+    for option in options.take().into_iter().flatten() {
+        let value = option.arg.as_ref().map(ToString::to_string).unwrap_or_default().to_ascii_uppercase();
+        let flag = !matches!(value.as_str(), "FALSE" | "OFF" | "0");
+        match option.name.value.to_ascii_uppercase().as_str() {
+            "ANALYZE" => *analyze = flag,
+            "VERBOSE" => *verbose = flag,
+            "FORMAT" => named = Some(value.trim_matches('\'').to_string()),
+            other => return Err(SqlFault::not_served(format!("EXPLAIN ({other})"))),
+        }
+    }
+    match named.as_deref() {
+        None => Ok(None),
+        Some("TEXT") => Ok(Some(ExplainFormat::Indent)),
+        Some("JSON") => Ok(Some(ExplainFormat::PostgresJSON)),
+        Some("TREE") if !*analyze => Ok(Some(ExplainFormat::Tree)),
+        Some("GRAPHVIZ") if !*analyze => Ok(Some(ExplainFormat::Graphviz)),
+        Some(other) => Err(SqlFault::not_served(format!("EXPLAIN FORMAT {other}"))),
+    }
 }
 
 /// KQL columns of a result; names that repeat get the first free number, empty ones `Column<n>`.

@@ -7,4 +7,5 @@ mod exec;
 mod fuzz;
 mod graph;
 mod lower;
+mod spark;
 mod support;

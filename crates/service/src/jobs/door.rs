@@ -789,6 +789,8 @@ fn word_of(statement: &Statement) -> &'static str {
         Statement::DropTable { .. } => "DROP TABLE",
         Statement::CreateView { .. } => "CREATE VIEW",
         Statement::DropView { .. } => "DROP VIEW",
+        Statement::Block { .. } => "DO",
+        Statement::SetVariable { .. } => "SET",
         Statement::Session(statement) => match statement {
             SessionStatement::Set { value: Some(_), .. } => "SET",
             SessionStatement::Set { value: None, .. } => "RESET",

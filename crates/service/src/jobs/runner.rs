@@ -1,5 +1,7 @@
 //! Carries a job out: waits for its turn, runs the statement, stores the end.
 
+mod block;
+
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use tidewater_plan::sql::{self, SqlFault, SqlRows, SqlScope, SqlView, Statement,
 use tidewater_store::{Commit, TableSpec};
 
 use super::results::{KeptRows, kept_batch, kept_schema, shown_tables};
-use super::session::{Applied, SessionObjects, SessionScope};
+use super::session::{SessionObjects, SessionScope};
 use super::submit::Work;
 use super::views::{self, StoredViews};
 use super::{Body, JobError, KIND, Live, State, Target, Tenant, kql};
@@ -260,26 +262,11 @@ impl Run {
         let mut objects = SessionObjects::default();
         let mut done = Done::default();
         for statement in statements {
-            if let Statement::DropView { view, .. } = statement
-                && view.database.is_none()
-                && objects.drop_view(&view.table)
-            {
-                continue;
+            if let Statement::Block { body, handler } = statement {
+                done = self.block(service, context, (body, handler.as_deref()), &mut objects, done).await?;
+            } else if let Some(next) = self.one(service, context, statement, &mut objects).await? {
+                done = done.then(service, next);
             }
-            let (statement, values) = match objects.apply(statement)? {
-                Applied::Nothing => continue,
-                Applied::Statement(statement, values) => (statement, values),
-                Applied::Rows(batch) => {
-                    let rows = futures::stream::iter([Ok(batch.clone())]);
-                    done = done.then(service, self.keep(service, batch.schema(), rows).await?);
-                    continue;
-                }
-            };
-            let next = self.statement(service, context, &statement, &objects, values).await?;
-            if let Statement::CreateView { view, temporary: true, .. } = statement.as_ref() {
-                objects.add_view(&view.table, next.view.clone())?;
-            }
-            done = done.then(service, next);
         }
         Ok(done)
     }
@@ -344,6 +331,8 @@ impl Run {
                 views::remove(service, scope, seen, view, *if_exists).await.map(|()| Done::default())
             }
             (Statement::Session(_), _) => Ok(Done::default()),
+            // The script has seen to it.
+            (Statement::Block { .. } | Statement::SetVariable { .. }, _) => Err(SqlFault::not_served("a block here")),
         }
     }
 

@@ -7,7 +7,8 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::catalog::SchemaProvider;
 use datafusion::common::ParamValues;
 use datafusion::execution::context::SessionContext;
-use tidewater_plan::sql::{self, SessionStatement, SqlFault, SqlScope, SqlView, Statement, literal_values};
+use datafusion::sql::sqlparser::ast::Expr;
+use tidewater_plan::sql::{self, SessionStatement, SqlFault, SqlScope, SqlView, Statement, Variables, literal_values};
 use tidewater_store::Snapshot;
 
 use super::views::StoredViews;
@@ -53,6 +54,7 @@ pub(super) struct SessionObjects {
     settings: BTreeMap<String, String>,
     prepared: HashMap<String, Statement>,
     views: HashMap<String, SqlView>,
+    variables: Variables,
 }
 
 /// What becomes of a statement.
@@ -85,7 +87,8 @@ pub(super) fn writes(statement: &Statement) -> bool {
     match statement {
         Statement::Rows(_) | Statement::ShowTables => false,
         Statement::Session(SessionStatement::Prepare { statement, .. }) => writes(statement),
-        Statement::Session(_) => false,
+        Statement::Session(_) | Statement::SetVariable { .. } => false,
+        Statement::Block { body, handler } => body.iter().chain(handler.iter().flatten()).any(writes),
         Statement::CreateView { temporary, .. } => !temporary,
         _ => true,
     }
@@ -103,6 +106,7 @@ impl SessionObjects {
                 self.settings.clear();
                 self.prepared.clear();
                 self.views.clear();
+                self.variables.clear();
             }
             SessionStatement::Show { name } => return self.show(name).map(Applied::Rows),
             SessionStatement::Prepare { name, statement } => {
@@ -129,6 +133,18 @@ impl SessionObjects {
             _ => {}
         }
         Ok(Applied::Nothing)
+    }
+
+    /// The values of variables.
+    pub(super) fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    /// Gives a variable a value.
+    pub(super) fn set_variable(&mut self, name: &str, value: Expr) -> Result<(), SqlFault> {
+        self.room(self.variables.len())?;
+        self.variables.insert(name.to_string(), value);
+        Ok(())
     }
 
     fn room(&self, used: usize) -> Result<(), SqlFault> {
