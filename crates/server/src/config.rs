@@ -62,6 +62,8 @@ pub struct Config {
     pub job_result_bytes: u64,
     /// Bytes that the rows of all SQL jobs may take; 0 is no limit.
     pub job_results_bytes: u64,
+    /// File that every alert of a job is written to, for development.
+    pub alerts_file: Option<PathBuf>,
     /// Open connections.
     pub max_connections: usize,
     /// Time a client has to send its headers, and that an idle connection is kept.
@@ -195,6 +197,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("job_result_seconds", "86400", "seconds for which the rows of SQL jobs are kept"),
     setting("job_result_bytes", "10737418240", "bytes that the rows of one SQL job may take; 0 is no limit"),
     setting("job_results_bytes", "107374182400", "bytes that the rows of all SQL jobs may take; 0 is no limit"),
+    setting("alerts_file", "", "file that every alert of a job or schedule is written to, a line of JSON each"),
     setting("max_connections", "4096", "open connections; more wait to be accepted"),
     setting(
         "header_timeout_seconds",
@@ -407,6 +410,7 @@ impl Config {
             storage_endpoints: reader.list("storage_endpoints"),
             managed_identities: reader.list("managed_identities"),
             ip_database_file: reader.path("ip_database_file"),
+            alerts_file: reader.path("alerts_file"),
             cluster_names: reader.list("cluster_names"),
             library: reader.flag("library")?,
             samples_dir: reader.path("samples_dir"),

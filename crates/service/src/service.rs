@@ -61,6 +61,8 @@ pub struct ServiceOptions {
     pub job_result_bytes: u64,
     /// Bytes that the rows of all jobs may take; 0 is no limit.
     pub job_results_bytes: u64,
+    /// File that every alert is written to.
+    pub alerts_file: Option<PathBuf>,
     /// Where queries run; the current runtime when absent.
     pub runtime: Option<tokio::runtime::Handle>,
     /// What `.show version` says.

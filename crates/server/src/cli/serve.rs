@@ -45,6 +45,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         job_result_seconds: config.job_result_seconds,
         job_result_bytes: config.job_result_bytes,
         job_results_bytes: config.job_results_bytes,
+        alerts_file: config.alerts_file.clone(),
         runtime: Some(queries),
         version: env!("CARGO_PKG_VERSION").to_string(),
         rights: rights(&config)?,
@@ -66,6 +67,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
     let app = App::new(service.clone(), config.clone(), address, postgres_address)?;
     check_administrators(&service, &app, &config)?;
     service.start_scheduler();
+    service.start_alerts();
     Ok(Server { app, listener, address, postgres: postgres.map(|(listener, _)| listener) })
 }
 

@@ -15,7 +15,8 @@ use crate::app::App;
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 1000;
 /// What need not be escaped in a query string's value.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
+pub(super) const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
 
 pub(super) async fn list(State(app): State<App>, caller: Caller, Query(arguments): Arguments) -> Answer {
     let asked = Asked::of(&arguments, "-created", fields::QUERIES)?;

@@ -4,6 +4,7 @@
 //! `{"message", "statusCode"}`; handlers answer `Result<Response, Problem>`.
 
 mod accelerated;
+mod alerts;
 mod body;
 mod filter;
 mod headers;
@@ -11,8 +12,10 @@ mod list;
 mod object;
 mod problem;
 mod results;
+mod routes;
 mod rows;
 mod schedules;
+mod schemas;
 mod submit;
 mod templates;
 
@@ -20,7 +23,6 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tidewater_service::jobs::Cancelled;
 
@@ -37,36 +39,13 @@ pub const PREFIX: &str = "/data/foundation/query";
 
 /// Every address of this API.
 pub fn routes() -> Router<App> {
-    let resources = || {
-        Router::new()
-            .route("/queries", get(list::list).post(submit::submit))
-            .route("/queries/", get(list::list).post(submit::submit))
-            .route("/queries/{id}", get(get_one).patch(patch_one).delete(delete_one))
-            .route("/queries/{id}/results", get(results::get))
-            .route("/accelerated-queries", post(accelerated::run))
-            .route("/query-templates", get(templates::list).post(templates::create))
-            .route("/query-templates/", get(templates::list).post(templates::create))
-            .route("/query-templates/count", get(templates::count))
-            .route("/query-templates/{id}", get(templates::get_one).put(templates::put).delete(templates::delete))
-            .route("/schedules", get(schedules::list).post(schedules::create))
-            .route("/schedules/", get(schedules::list).post(schedules::create))
-            .route("/schedules/{id}", get(schedules::get_one).patch(schedules::patch).delete(schedules::delete))
-            .route("/schedules/{id}/runs", get(schedules::runs).post(schedules::trigger))
-            .route("/schedules/{id}/runs/{run}", get(schedules::get_run).patch(schedules::patch_run))
-            .route("/connection_parameters", get(connection_parameters))
-            .method_not_allowed_fallback(wrong_method)
-    };
+    let resources = || routes::router().method_not_allowed_fallback(wrong_method);
     resources().nest(PREFIX, resources())
 }
 
 /// Whether a path is this API's.
 pub fn is_path(path: &str) -> bool {
-    const RESOURCES: [&str; 5] =
-        ["/queries", "/query-templates", "/accelerated-queries", "/schedules", "/connection_parameters"];
-    let path = path.strip_prefix(PREFIX).unwrap_or(path);
-    RESOURCES
-        .iter()
-        .any(|resource| path.strip_prefix(resource).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    routes::is_path(path.strip_prefix(PREFIX).unwrap_or(path))
 }
 
 /// 401, with the gateway's codes: nothing shown, or something void.

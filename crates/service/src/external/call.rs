@@ -163,6 +163,18 @@ impl External {
         read.await.map_err(|_| Error::internal("reading a sample failed"))?.map_err(Error::from)
     }
 
+    /// Refuses an address that may not be called.
+    pub fn check_call(&self, uri: &str) -> Result<()> {
+        let http =
+            HttpCall { uri: uri.to_string(), headers: Vec::new(), content: None, client_request_id: String::new() };
+        self.policy.check(&address(&http)?)
+    }
+
+    /// Sends a call whose answer does not matter beyond its being taken.
+    pub async fn send(&self, http: &HttpCall) -> Result<()> {
+        self.request(http).await.map(drop)
+    }
+
     async fn request(&self, http: &HttpCall) -> Result<Vec<String>> {
         let url = address(http)?;
         self.policy.check(&url)?;

@@ -3,6 +3,7 @@
 //! A front submits a [`Submission`]; the record is stored before the answer, `runner` carries it out,
 //! and every change of state goes through [`State::may_become`]. Source: query-service-api sections 3 to 12.
 
+mod alerts;
 mod door;
 mod kql;
 mod list;
@@ -26,6 +27,7 @@ use serde_json::Value;
 use tidewater_store::JobRecord;
 use tokio_util::sync::CancellationToken;
 
+pub use alerts::{Alert, AlertType};
 pub use datafusion::common::ParamValues as StatementValues;
 pub use door::{Asked, Described, Rows, SERVER_VERSION, SessionOwner, SqlAnswer, SqlSession};
 pub use list::{Filter, ListRequest, Listed, Page};
@@ -337,6 +339,8 @@ pub(crate) struct Running {
     engine: door::EngineCell,
     /// Wakes the scheduler: a schedule is new or other, or a run has ended.
     schedules_changed: tokio::sync::Notify,
+    /// Wakes who sends alerts.
+    alerts_noted: tokio::sync::Notify,
     /// Who principals are now.
     directory: std::sync::OnceLock<Directory>,
 }
@@ -357,6 +361,7 @@ impl Default for Running {
             engine: door::EngineCell::default(),
             queue: queue::Queue::new(MAX_RUNNING, MAX_RUNNING_EACH),
             schedules_changed: tokio::sync::Notify::new(),
+            alerts_noted: tokio::sync::Notify::new(),
             directory: std::sync::OnceLock::new(),
         }
     }
@@ -432,6 +437,7 @@ impl Service {
                 .await?;
         }
         self.recover_runs().await?;
+        self.recover_alerts(&left).await?;
         Ok(left.len())
     }
 }

@@ -105,6 +105,9 @@ impl Service {
         if let Err(error) = self.store().jobs().remove_before(KEY_KIND, now - KEY_LIFE_MICROS).await {
             tracing::warn!(%error, "old keys of submissions could not be deleted");
         }
+        if let Err(error) = self.sweep_alerts(now - KEY_LIFE_MICROS).await {
+            tracing::warn!(%error, "old alerts could not be deleted");
+        }
         let names = self.store().results().names().unwrap_or_default();
         for name in names {
             let until = name.strip_suffix(SUFFIX).and_then(|name| name.split_once('-')).map(|(until, _)| until.parse());

@@ -187,6 +187,8 @@ impl Run {
             Err(SqlFault::new(sql::SYSTEM, "an internal error stopped the query").into())
         });
         let mut end = State::Success;
+        let schedule = self.body.schedule.as_ref().map(|run| run.schedule.as_str());
+        let is_watched = service.foretell(&self.scope, &self.id, schedule).await;
         let stored = match outcome {
             Ok(done) => {
                 advance(service, &self.scope, &self.id, State::Success, move |body, _| {
@@ -205,6 +207,9 @@ impl Run {
         if let Err(error) = stored {
             tracing::error!(job = self.id, %error, "the end of a job could not be stored");
         }
+        if is_watched {
+            service.tell(&self.scope, &self.id).await;
+        }
         super::schedules::after_job(service, &self, end).await;
         service.inner().jobs.live.lock().remove(&self.id);
         self.live.ended.cancel();
@@ -218,6 +223,7 @@ impl Run {
         advance(service, &self.scope, &self.id, State::InProgress, |body, now| body.started = Some(now))
             .await
             .map_err(|error| system(&error))?;
+        service.tell(&self.scope, &self.id).await;
         let time = if self.body.is_ctas || self.body.is_insert { BATCH_TIME } else { QUERY_TIME };
         let context = self.context(time);
         let text = self.body.effective_sql.as_deref().unwrap_or(&self.body.sql);
