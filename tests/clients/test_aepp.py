@@ -16,7 +16,7 @@ ENDED = {"SUCCESS", "FAILED", "KILLED", "TIMEOUT"}
 @pytest.fixture(scope="module")
 def home(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("aepp")
-    server = Server(request.config.getoption("--server"), folder / "data", "--set", "postgres_listen=127.0.0.1:0", "--alerts-file", str(folder / "alerts.jsonl"))
+    server = Server(request.config.getoption("--server"), folder / "data", "--set", "postgres_listen=127.0.0.1:0", "--set", f"alerts_file={folder}/alerts.jsonl")
     line = server.process.stdout.readline()
     server.port = int(re.search(r"served on 127.0.0.1:(\d+)", line).group(1))
     yield server

@@ -33,7 +33,7 @@ def hook():
 
 @pytest.fixture
 def settings(tmp_path, hook):
-    return ["--external-urls", f"http://127.0.0.1:{hook.server_port}/", "--alerts-file", str(tmp_path / "alerts.jsonl")]
+    return ["--set", f"external_urls=http://127.0.0.1:{hook.server_port}/", "--set", f"alerts_file={tmp_path}/alerts.jsonl"]
 
 
 @pytest.fixture
