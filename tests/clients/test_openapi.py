@@ -65,7 +65,7 @@ def test_schemathesis_finds_nothing(server):
         @settings(max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.explicit, Phase.generate],
                   suppress_health_check=list(HealthCheck))
         @given(case=st.one_of(operation.as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE),
-                              operation.as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE)), real=st.booleans())
+                              operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)), real=st.booleans())
         def run(case, real):
             kind = operation.path.removeprefix(BASE).split("/")[1]
             if real and kind in known and "id" in (case.path_parameters or {}):
