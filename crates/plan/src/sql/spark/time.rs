@@ -233,7 +233,7 @@ fn next_day(values: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
                 long.iter()
                     .any(|long| long.starts_with(*day) && (name == *long || name == long[..3] || name == long[..2]))
             };
-            let wanted = DAYS.iter().position(|day| fits(day))? as i64;
+            let wanted = DAYS.iter().position(fits)? as i64;
             let ahead = (wanted - datetime::day_of_week(ticks) + 6).rem_euclid(7) + 1;
             datetime::add(ticks, ahead * DAY * 10).map(micros)
         })
