@@ -1,6 +1,8 @@
 //! The dialect of the Query Service in text cases: `tests/spark/*.case`, read as the cases of KQL are. `UPDATE_CASES=new` fills
 //! empty answers in.
 
+#![allow(clippy::disallowed_methods, reason = "the environment steers tests")]
+
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
