@@ -133,6 +133,7 @@ def test_cursors_fetch_in_parts(door):
             assert len(await cursor.fetch(1000)) == 90
         row = await connection.fetchrow("SELECT id, when, size, flag, price FROM places WHERE id = $1", 1)
         assert tuple(row) == (1, datetime(2020, 1, 2, 3, 4, 5, 123456), 1.5, True, Decimal("12345678901234567.25"))
+        assert await connection.fetchval("SELECT $1::bigint + 1", 41) == 42
         await connection.close()
 
     asyncio.run(portal())

@@ -13,11 +13,12 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::{DataFusionError, Result as EngineResult};
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::{ColumnarValue, LogicalPlan, TableType, Volatility, create_udf};
+use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableType, Volatility, create_udf};
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement as EngineStatement;
 use datafusion::sql::sqlparser::ast::Statement as Ast;
@@ -143,6 +144,29 @@ impl Engine {
         let tables = Arc::new(PgCatalogStaticTables::try_new()?);
         Ok(Engine { context, tables, parser: PostgresCompatibilityParser::new() })
     }
+}
+
+/// Parameters that a plan casts (`$1::bigint`), with the type that it casts them to: what a client should send.
+fn cast_parameters(plan: &LogicalPlan) -> EngineResult<HashMap<String, DataType>> {
+    let mut found = HashMap::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                let cast = match part {
+                    Expr::Cast(cast) => Some((&cast.expr, &cast.field)),
+                    Expr::TryCast(cast) => Some((&cast.expr, &cast.field)),
+                    _ => None,
+                };
+                if let Some((inner, field)) = cast
+                    && let Expr::Placeholder(placeholder) = inner.as_ref()
+                {
+                    found.entry(placeholder.id.clone()).or_insert_with(|| field.data_type().clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 /// What the tables of PostgreSQL's catalog show: what the statement under way may see.
@@ -385,6 +409,11 @@ impl SqlSession {
         for (slot, named) in parameters.iter_mut().zip(named) {
             if slot.is_none() {
                 slot.clone_from(named);
+            }
+        }
+        for (name, ty) in cast_parameters(&planned.plan).map_err(|error| fault_of(&error))? {
+            if let Some(slot) = number(&name).and_then(|at| parameters.get_mut(at.checked_sub(1)?)) {
+                slot.get_or_insert(ty);
             }
         }
         let columns = match statement.as_ref() {

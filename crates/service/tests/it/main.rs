@@ -14,6 +14,7 @@ mod planning;
 mod plans;
 mod properties;
 mod reference;
+mod rows;
 mod settings;
 mod statements;
 mod three_ways;

@@ -63,7 +63,7 @@ async fn usual() -> (Service, TempDir) {
 }
 
 /// Rows as a set; reals to 12 digits, for sums are made in any order.
-async fn answer(service: &Service, query: &str) -> Result<Vec<String>, String> {
+pub(crate) async fn answer(service: &Service, query: &str) -> Result<Vec<String>, String> {
     let mut rows: Vec<String> = rows_of(service, "NetDefaultDB", query)
         .await?
         .into_iter()
