@@ -55,7 +55,7 @@ const PIPELINES: &[&str] = &[
     "I | project k, n, s | evaluate diffpatterns(k, 'a', 'b')",
     "I | project s, p = k == 'a' | evaluate diffpatterns_text(s, p)",
     "I | project k, n, id = id % 4 | evaluate pivot(k, sum(n), id)",
-    "I | project id, k, n | evaluate narrow() | where Column != 'id'",
+    "I | project id, k, n | sort by id asc | evaluate narrow() | where Column != 'id'",
     "I | project id, b = pack('u', n, 'v', s) | evaluate bag_unpack(b, 'x_') : (id: long, x_u: long, x_v: string)",
     "I | project id | evaluate identity()",
     "I | evaluate estimate_rows_count()",
