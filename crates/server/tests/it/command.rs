@@ -126,7 +126,7 @@ async fn wrong_and_unserved_commands_are_told_apart() {
     assert_eq!(syntax["innererror"]["@errorCode"], "SYN0002");
     assert!(syntax["@message"].as_str().unwrap().contains("Syntax error: SYN0002"));
     assert!(syntax["@message"].as_str().unwrap().contains("[line:position=1:"));
-    let unserved = server.refusal(".dup-next-ingest into T").await;
+    let unserved = server.refusal(".export to sql T h'x' <| print 1").await;
     assert!(unserved["@message"].as_str().unwrap().contains("is not served yet"), "{unserved}");
 }
 
