@@ -212,6 +212,10 @@ fn measure_aggregate(row: &Aggregate) -> Option<f64> {
         constants.push(None);
         columns.push(ScalarValue::iter_to_array((0..ROWS).map(|at| value(row.name, param, own, at))).ok()?);
     }
+    if columns.is_empty() {
+        // The engine counts rows by a constant column.
+        columns.push(ScalarValue::Int64(Some(1)).to_array_of_size(ROWS).ok()?);
+    }
     let returns = match signature.returns {
         Returns::Type(ty) => ty,
         Returns::Argument(place) => *types.get(place)?,
