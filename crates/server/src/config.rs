@@ -82,6 +82,8 @@ pub struct Config {
     pub external_urls: Vec<String>,
     /// Other servers that stand for object stores.
     pub storage_endpoints: Vec<String>,
+    /// Places that databases may lie at: `NAME=ADDRESS[;how to sign in]`, or an address alone.
+    pub database_roots: Vec<String>,
     /// Identities of this machine that connection strings may sign in by.
     pub managed_identities: Vec<String>,
     /// File with a database of addresses in MaxMind's form.
@@ -225,6 +227,12 @@ pub const SETTINGS: &[Setting] = &[
         "servers that stand for object stores, separated by ','; 'azure=http://127.0.0.1:10000', 's3=URL', 'gs=URL'",
     ),
     setting(
+        "database_roots",
+        "",
+        "places that databases may lie at instead of the data directory, separated by spaces: 'NAME=s3://bucket/path;AwsCredentials=ID,SECRET', \
+         'NAME=file:///other/disk', or an address alone for '.create database ... persist'; in the file also [databases.NAME] root = '...'",
+    ),
+    setting(
         "managed_identities",
         "",
         "identities of this machine that 'managed_identity=...' may name, separated by ','; 'system' or object ids",
@@ -326,6 +334,9 @@ impl Sources {
     }
 }
 
+/// Table of the settings file with a table for each database that has settings of its own.
+const DATABASES_TABLE: &str = "databases";
+
 fn known(name: &str) -> Result<(), String> {
     if SETTINGS.iter().any(|setting| setting.name == name) {
         return Ok(());
@@ -348,6 +359,19 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, String> {
     let table = built.cache.into_table().map_err(|error| at(error.to_string()))?;
     let mut values = BTreeMap::new();
     for (name, value) in table {
+        if let (DATABASES_TABLE, config::ValueKind::Table(databases)) = (name.as_str(), &value.kind) {
+            let roots: &mut String = values.entry("database_roots".to_string()).or_default();
+            for (database, settings) in databases {
+                let wrong = || at(format!("[{DATABASES_TABLE}.{database}] has one setting, root = \"ADDRESS\""));
+                let config::ValueKind::Table(settings) = &settings.kind else { return Err(wrong()) };
+                let root = settings.get("root").filter(|_| settings.len() == 1).ok_or_else(wrong)?.to_string();
+                if root.contains(char::is_whitespace) {
+                    return Err(at(format!("[{DATABASES_TABLE}.{database}]: spaces in an address are written as %20")));
+                }
+                *roots = format!("{roots} {}={root}", database.replace(' ', "%20"));
+            }
+            continue;
+        }
         known(&name).map_err(&at)?;
         let text = match value.kind {
             config::ValueKind::Array(items) => {
@@ -357,7 +381,10 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, String> {
             config::ValueKind::Table(_) => return Err(at(format!("setting '{name}' must be a plain value"))),
             _ => value.to_string(),
         };
-        values.insert(name, text);
+        match values.get_mut(&name).filter(|_| name == "database_roots") {
+            Some(roots) => *roots = format!("{text} {roots}"),
+            None => drop(values.insert(name, text)),
+        }
     }
     Ok(values)
 }
@@ -408,6 +435,7 @@ impl Config {
             external_directories: reader.list("external_directories").into_iter().map(PathBuf::from).collect(),
             external_urls: reader.list("external_urls"),
             storage_endpoints: reader.list("storage_endpoints"),
+            database_roots: reader.text("database_roots").split_whitespace().map(str::to_string).collect(),
             managed_identities: reader.list("managed_identities"),
             ip_database_file: reader.path("ip_database_file"),
             alerts_file: reader.path("alerts_file"),
@@ -422,6 +450,14 @@ impl Config {
             log_format: reader.one_of("log_format", &["text", "json"])?,
             log_level: reader.text("log_level"),
         };
+        for row in shown.iter_mut().filter(|row| row.name == "database_roots") {
+            // It may hold secrets.
+            let entries = row.value.split_whitespace().map(|entry| match entry.split_once([';', '?']) {
+                Some((address, _)) => format!("{address};***"),
+                None => entry.to_string(),
+            });
+            row.value = entries.collect::<Vec<_>>().join(" ");
+        }
         Ok((config, shown))
     }
 

@@ -278,7 +278,11 @@ fn of_engine(error: &DataFusionError) -> Error {
             if let Some(engine) = inner.downcast_ref::<DataFusionError>() {
                 return of_engine(engine);
             }
-            Error::internal(inner.to_string())
+            if let Some(stored) = inner.downcast_ref::<tidewater_store::Error>() {
+                return told_by_root(&stored.to_string()).unwrap_or_else(|| Error::internal(stored.to_string()));
+            }
+            let text = inner.to_string();
+            told_by_root(&text).unwrap_or_else(|| Error::internal(text))
         }
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => of_engine(inner),
         DataFusionError::Shared(inner) => of_engine(inner),
@@ -295,7 +299,7 @@ fn of_engine(error: &DataFusionError) -> Error {
                 Some(engine) => of_engine(engine),
                 None => match inner.downcast_ref::<Error>() {
                     Some(own) => own.clone(),
-                    None => Error::internal(inner.to_string()),
+                    None => told_by_root(&inner.to_string()).unwrap_or_else(|| Error::internal(inner.to_string())),
                 },
             },
             ArrowError::ComputeError(message)
@@ -304,13 +308,22 @@ fn of_engine(error: &DataFusionError) -> Error {
                 Error::bad_request(told_by_filter(message).unwrap_or_else(|| message.clone()))
             }
             ArrowError::DivideByZero => Error::bad_request("division by zero"),
-            other => Error::internal(other.to_string()),
+            other => told_by_root(&other.to_string()).unwrap_or_else(|| Error::internal(other.to_string())),
         },
         other => {
             let text = other.strip_backtrace();
+            if let Some(error) = told_by_root(&text) {
+                return error;
+            }
             told_by_filter(&text).map_or_else(|| Error::internal(text), Error::bad_request)
         }
     }
+}
+
+/// What a database's root answered, or did not: readers of files keep the text only.
+fn told_by_root(text: &str) -> Option<Error> {
+    let told = &text[text.find(tidewater_store::UNREACHABLE)?..];
+    Some(Error::new(Fault::Unreachable, told.lines().next().unwrap_or(told)))
 }
 
 /// What an expression said that failed while a file was read: the reader keeps the text only.

@@ -29,6 +29,7 @@ mod policies;
 mod query;
 pub mod queued;
 mod rights;
+pub mod roots;
 mod samples;
 mod secrets;
 mod service;

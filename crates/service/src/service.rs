@@ -43,6 +43,8 @@ pub struct ServiceOptions {
     pub external_urls: Vec<String>,
     /// Other servers that stand for object stores: `azure=URL`, `s3=URL`, `gs=URL`.
     pub storage_endpoints: Vec<String>,
+    /// Places that databases may have their files below: `NAME=ADDRESS[;how to sign in]`, or an address alone.
+    pub database_roots: Vec<String>,
     /// Identities of this machine that connection strings may sign in by.
     pub managed_identities: Vec<String>,
     /// File with a database of addresses in MaxMind's form, for `geo_info_from_ip_address`.
@@ -112,7 +114,9 @@ impl WeakService {
 impl Service {
     /// Opens the data directory and makes the default database if it is missing. Must be called on a runtime.
     pub fn open(directory: &Path, options: ServiceOptions) -> Result<Service> {
-        let store = Store::open(directory, StoreOptions::default())?;
+        let stores = Stores::new(&options.storage_endpoints, &options.managed_identities)?;
+        let roots = crate::roots::open(&options.database_roots, &stores)?;
+        let store = Store::open(directory, StoreOptions { roots, ..StoreOptions::default() })?;
         Service::new(store, options)
     }
 

@@ -121,6 +121,14 @@ pub enum Error {
         /// What it answered.
         source: io::Error,
     },
+    /// The files of a database lie where nobody answers, or where no setting knows the way.
+    #[error("{}{root}' cannot be reached: {message}", crate::roots::guard::UNREACHABLE)]
+    Unreachable {
+        /// The root's address.
+        root: String,
+        /// Why.
+        message: String,
+    },
     /// The catalog refused.
     #[error("catalog: {0}")]
     Catalog(#[from] rusqlite::Error),
@@ -173,6 +181,7 @@ impl Error {
             Error::Catalog(rusqlite::Error::SqliteFailure(code, text)) => {
                 Error::Catalog(rusqlite::Error::SqliteFailure(*code, text.clone()))
             }
+            Error::Unreachable { root, message } => Error::Unreachable { root: root.clone(), message: message.clone() },
             Error::Stopped => Error::Stopped,
             other => Error::Corrupt(other.to_string()),
         }
@@ -184,7 +193,7 @@ impl Error {
             Error::NotFound { .. } => ErrorKind::NotFound,
             Error::Exists { .. } => ErrorKind::Exists,
             Error::Invalid(_) | Error::Newer { .. } => ErrorKind::BadRequest,
-            Error::Locked { .. } | Error::Stopped => ErrorKind::Unavailable,
+            Error::Locked { .. } | Error::Stopped | Error::Unreachable { .. } => ErrorKind::Unavailable,
             Error::Io { source, .. } => kind_of_io(source),
             Error::Catalog(error) => match error.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => ErrorKind::Limit,

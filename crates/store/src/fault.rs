@@ -26,6 +26,8 @@ pub enum FaultPoint {
     Record,
     /// A file of an export complete and synced, without its name.
     Export,
+    /// A file about to be put into a store, and once more when all of it is there.
+    Upload,
     /// A dropped file about to be deleted.
     Reap,
     /// A file of a backup or a restore about to be copied, and once more before its catalog gets its name.

@@ -17,6 +17,9 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::fault::{FaultPoint, Faults};
 use crate::id::{DatabaseId, ExtentId, TableId};
+use crate::roots::Place;
+use crate::roots::chunks::{Chunks, Object};
+use crate::roots::remote::Remote;
 
 /// Folder of the Delta mirror inside a table's directory.
 pub(crate) const DELTA_LOG: &str = "_delta_log";
@@ -61,11 +64,17 @@ impl Layout {
         self.root.join(DATABASES)
     }
 
-    pub(crate) fn table(&self, database: DatabaseId, table: TableId) -> PathBuf {
-        self.databases().join(database.to_string()).join(table.to_string())
+    /// A database's folder, relative to the data directory or to its root.
+    pub(crate) fn database_path(database: DatabaseId) -> String {
+        format!("{DATABASES}/{database}")
     }
 
-    /// Where an extent lies, relative to the data directory; what the catalog stores.
+    /// A table's folder, relative likewise.
+    pub(crate) fn table_path(database: DatabaseId, table: TableId) -> String {
+        format!("{DATABASES}/{database}/{table}")
+    }
+
+    /// Where an extent lies, relative likewise; what the catalog stores.
     pub(crate) fn extent_path(database: DatabaseId, table: TableId, extent: ExtentId) -> String {
         format!("{DATABASES}/{database}/{table}/{extent}.parquet")
     }
@@ -187,8 +196,12 @@ impl DirectoryLock {
 pub(crate) enum Doomed {
     /// A data file.
     File(PathBuf),
-    /// The directory of a dropped table: our log files, then the directory if it is empty.
-    Table(PathBuf),
+    /// The directory of a dropped table: our log files, then the directory if it is empty, and at home the database's.
+    Table(PathBuf, bool),
+    /// A data file in a store.
+    Object(Arc<Remote>, String),
+    /// The folder of a dropped table in a store.
+    Folder(Arc<Remote>, String),
     /// Answers when everything sent before is done.
     Barrier(mpsc::SyncSender<()>),
 }
@@ -199,6 +212,8 @@ pub(crate) type Reaper = mpsc::Sender<Doomed>;
 /// Starts the thread that deletes files, so that no query pays for it.
 pub(crate) fn start_reaper(faults: Faults) -> Result<Reaper> {
     let (sender, receiver) = mpsc::channel();
+    // A store that does not answer must not keep files of this machine waiting.
+    let elsewhere = start_remote_reaper(faults.clone())?;
     let work = move || {
         for doomed in receiver {
             match doomed {
@@ -212,9 +227,10 @@ pub(crate) fn start_reaper(faults: Faults) -> Result<Reaper> {
                         tracing::warn!(%error, "dropped data file stays until the next start");
                     }
                 }
-                Doomed::Table(path) => remove_table_directory(&path),
-                Doomed::Barrier(done) => {
-                    let _ = done.send(());
+                Doomed::Table(path, with_database) => remove_table_directory(&path, with_database),
+                // The other thread answers when it has done what went there before.
+                other => {
+                    let _ = elsewhere.send(other);
                 }
             }
         }
@@ -226,8 +242,46 @@ pub(crate) fn start_reaper(faults: Faults) -> Result<Reaper> {
     Ok(sender)
 }
 
+/// Starts the thread that removes objects.
+fn start_remote_reaper(faults: Faults) -> Result<Reaper> {
+    let (sender, receiver) = mpsc::channel();
+    let work = move || {
+        for doomed in receiver {
+            let result = match &doomed {
+                Doomed::Object(remote, path) => faults
+                    .at(FaultPoint::Reap)
+                    .map_err(Error::io("remove", Path::new(path)))
+                    .and_then(|()| remote.remove(path)),
+                Doomed::Folder(remote, path) => remove_remote_log(remote, path),
+                Doomed::Barrier(done) => {
+                    let _ = done.send(());
+                    Ok(())
+                }
+                Doomed::File(_) | Doomed::Table(..) => Ok(()),
+            };
+            if let Err(error) = result {
+                tracing::warn!(%error, "a dropped file stays in its store until the next start");
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("tidewater-reaper-2".into())
+        .spawn(work)
+        .map_err(Error::io("start thread for", Path::new("reaper")))?;
+    Ok(sender)
+}
+
+fn remove_remote_log(remote: &Arc<Remote>, table: &str) -> Result<()> {
+    for path in remote.list(&format!("{table}/{DELTA_LOG}"))? {
+        if is_log_file(path.rsplit('/').next().unwrap_or_default()) {
+            remote.remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes our files of a dropped table and its directories as far as they are empty.
-pub(crate) fn remove_table_directory(path: &Path) {
+pub(crate) fn remove_table_directory(path: &Path, with_database: bool) {
     let log = path.join(DELTA_LOG);
     for entry in fs::read_dir(&log).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(is_log_file) {
@@ -237,7 +291,7 @@ pub(crate) fn remove_table_directory(path: &Path) {
     // `remove_dir` refuses when something foreign is left: exactly what is wanted.
     let _ = fs::remove_dir(&log);
     let _ = fs::remove_dir(path);
-    if let Some(database) = path.parent() {
+    if let Some(database) = path.parent().filter(|_| with_database) {
         let _ = fs::remove_dir(database);
     }
 }
@@ -245,16 +299,31 @@ pub(crate) fn remove_table_directory(path: &Path) {
 /// A table's directory; goes when the table is dropped and the last reader of its files is done.
 #[derive(Debug)]
 pub(crate) struct TableDirectory {
+    place: Place,
+    /// Below the place.
+    relative: String,
     path: PathBuf,
     doomed: AtomicBool,
     reaper: Reaper,
 }
 
 impl TableDirectory {
-    pub(crate) fn new(path: PathBuf, reaper: Reaper) -> Arc<Self> {
-        Arc::new(Self { path, doomed: AtomicBool::new(false), reaper })
+    pub(crate) fn new(place: Place, database: DatabaseId, table: TableId, reaper: Reaper) -> Arc<Self> {
+        let relative = Layout::table_path(database, table);
+        Arc::new(Self { path: place.path(&relative), place, relative, doomed: AtomicBool::new(false), reaper })
     }
 
+    /// Where its database lies.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// A file's path below the place.
+    pub(crate) fn relative(&self, name: &str) -> String {
+        format!("{}/{name}", self.relative)
+    }
+
+    /// Of this machine, or for a store one to be shown.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -271,12 +340,18 @@ impl TableDirectory {
 impl Drop for TableDirectory {
     fn drop(&mut self) {
         if self.doomed.load(Ordering::Acquire) {
-            let _ = self.reaper.send(Doomed::Table(self.path.clone()));
+            let doomed = match &self.place {
+                Place::Store(remote) => Doomed::Folder(Arc::clone(remote), self.relative.clone()),
+                Place::Home(_) => Doomed::Table(self.path.clone(), true),
+                Place::Directory(_) => Doomed::Table(self.path.clone(), false),
+                Place::Unknown(_) => return,
+            };
+            let _ = self.reaper.send(doomed);
         }
     }
 }
 
-/// A data file on disk. It is deleted when the last holder lets go, if by then no committed row names it.
+/// A data file on disk or in a store. It is deleted when the last holder lets go, if by then no committed row names it.
 #[derive(Debug)]
 pub struct DataFile {
     path: PathBuf,
@@ -295,9 +370,53 @@ impl DataFile {
         Arc::new(Self { path, doomed: AtomicBool::new(false), directory })
     }
 
-    /// Absolute path, or relative to the process's directory if the data directory is.
+    /// Absolute path, or relative to the process's directory if the data directory is; for a file in a store its address.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its name in its table's directory.
+    pub(crate) fn name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// Its path below the place of its database.
+    pub(crate) fn relative(&self) -> String {
+        self.directory.relative(self.name())
+    }
+
+    /// Where its database lies.
+    pub(crate) fn place(&self) -> &Place {
+        self.directory.place()
+    }
+
+    /// Its bytes, of which the catalog knows how many there are. Blocks.
+    pub(crate) fn chunks(&self, length: u64) -> Result<Chunks> {
+        match self.place() {
+            Place::Store(remote) => {
+                let key = remote.key(&self.relative());
+                Ok(Chunks::Object(Object { remote: Arc::clone(remote), key, length }))
+            }
+            other => {
+                other.known()?;
+                Ok(Chunks::File(File::open(&self.path).map_err(Error::io("open", &self.path))?))
+            }
+        }
+    }
+
+    /// Its length where it lies; `None` when it is not there. Blocks.
+    pub(crate) fn length(&self) -> Result<Option<u64>> {
+        match self.place() {
+            Place::Store(remote) => remote.length(&self.relative()),
+            other => {
+                other.known()?;
+                match fs::metadata(&self.path) {
+                    Ok(found) => Ok(Some(found.len())),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(Error::io("read", &self.path)(error)),
+                }
+            }
+        }
     }
 
     pub(crate) fn keep(&self) {
@@ -312,7 +431,12 @@ impl DataFile {
 impl Drop for DataFile {
     fn drop(&mut self) {
         if self.doomed.load(Ordering::Acquire) {
-            let _ = self.directory.reaper.send(Doomed::File(std::mem::take(&mut self.path)));
+            let doomed = match self.place() {
+                Place::Store(remote) => Doomed::Object(Arc::clone(remote), self.relative()),
+                Place::Unknown(_) => return,
+                Place::Home(_) | Place::Directory(_) => Doomed::File(std::mem::take(&mut self.path)),
+            };
+            let _ = self.directory.reaper.send(doomed);
         }
     }
 }

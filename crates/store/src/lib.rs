@@ -22,6 +22,7 @@ mod id;
 mod jobs;
 mod log;
 mod results;
+pub(crate) mod roots;
 pub(crate) mod store;
 mod task;
 
@@ -50,6 +51,8 @@ pub use id::{DatabaseId, ExtentId, TableId};
 pub use jobs::{JobOrder, JobPage, JobRecord, JobStore};
 pub use log::{Log, LogBounds, LogFilter, LogRecord};
 pub use results::{ResultLimits, ResultRows, ResultStore, ResultWriter, RowsWriterTask};
+pub use roots::guard::UNREACHABLE;
+pub use roots::{Root, Roots};
 pub use store::{Clock, Store, StoreOptions};
 pub use task::WriterTask;
 

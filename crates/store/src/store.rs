@@ -31,6 +31,7 @@ use crate::id::{DatabaseId, ExtentId, TableId};
 use crate::jobs::JobStore;
 use crate::log::{Log, LogBounds};
 use crate::results::ResultStore;
+use crate::roots::{self, Roots};
 
 /// How a store works; the default is right for a server.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct StoreOptions {
     pub delta_mirror: bool,
     /// How long the mirror waits for further commits before it writes a log entry.
     pub delta_delay_ms: u64,
+    /// Places beside the data directory that databases may have their files below.
+    pub roots: Roots,
     /// The time, in ticks.
     pub clock: Clock,
     /// Where tests make things fail.
@@ -53,6 +56,7 @@ impl Default for StoreOptions {
             write: WriteOptions::default(),
             delta_mirror: true,
             delta_delay_ms: 100,
+            roots: Roots::default(),
             clock: Clock::system(),
             faults: Faults::default(),
         }
@@ -152,8 +156,9 @@ impl Store {
         files::sync_directory(&root)?;
         stamp::write(&root)?;
         let reaper = files::start_reaper(options.faults.clone())?;
-        let snapshot = Arc::new(load(&mut catalog, &layout, &reaper)?);
+        let snapshot = Arc::new(load(&mut catalog, &layout, &options.roots, &reaper)?);
         sweep::sweep(&layout, &snapshot)?;
+        let (gone, later) = roots::sweep::now(roots::sweep::suspects(&layout, &options.roots, &snapshot));
         let mirror = match options.delta_mirror {
             true => Some(Mirror::start(&options, &snapshot)?),
             false => None,
@@ -175,7 +180,10 @@ impl Store {
             options,
             _lock: lock,
         };
-        Ok(Store { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        roots::sweep::forget(&inner, &gone)?;
+        roots::sweep::start(&inner, later)?;
+        Ok(Store { inner })
     }
 
     /// The newest committed state; holding it keeps every file it names.
@@ -188,11 +196,38 @@ impl Store {
         self.inner.layout.root()
     }
 
-    /// Creates a database.
+    /// Creates a database, at the root that settings give databases of this name.
     pub async fn create_database(&self, name: &str, mode: CreateMode) -> Result<Arc<Database>> {
-        let name = name.to_string();
-        let (id, snapshot) = self.change(move |s, d| plan::create_database(s, d, &name, mode)).await?;
+        self.create_database_at(name, mode, None).await
+    }
+
+    /// Creates a database whose files lie at an address that a root covers.
+    ///
+    /// Errors: no root covers the address, or nothing can be written there now.
+    pub async fn create_database_at(
+        &self,
+        name: &str,
+        mode: CreateMode,
+        address: Option<&str>,
+    ) -> Result<Arc<Database>> {
+        let roots = &self.inner.options.roots;
+        let root = match address {
+            Some(address) => Some(roots.covered(address).ok_or_else(|| roots::unknown(address))?),
+            None => roots.of_database(name).map(str::to_string),
+        };
+        let (id, name) = (DatabaseId::random(), name.to_string());
+        if let Some(root) = root.as_deref().filter(|_| self.snapshot().database(&name).is_none()) {
+            plan::check_name(crate::error::Entity::Database, &name)?;
+            let (place, name) = (roots.place(&self.inner.layout, Some(root)), name.clone());
+            blocking(move || place.prepare(id, &name)).await?;
+        }
+        let (id, snapshot) = self.change(move |s, d| plan::create_database(s, d, &name, mode, (id, root))).await?;
         plan::database(&snapshot, id).cloned()
+    }
+
+    /// The roots that settings give.
+    pub fn roots(&self) -> &Roots {
+        &self.inner.options.roots
     }
 
     /// Renames a database.
@@ -289,9 +324,10 @@ impl Store {
 
     /// Prepares a table that will exist when a [`Commit`] creates it; its data can be written before.
     pub fn new_table(&self, database: DatabaseId, spec: &TableSpec) -> Result<NewTable> {
-        plan::database(&self.snapshot(), database)?;
+        let snapshot = self.snapshot();
+        let place = self.inner.options.roots.place(&self.inner.layout, plan::database(&snapshot, database)?.root());
         let row = plan::new_table_row(database, spec, self.inner.options.clock.now())?;
-        let directory = TableDirectory::new(self.inner.layout.table(database, row.id), self.inner.reaper.clone());
+        let directory = TableDirectory::new(place, database, row.id, self.inner.reaper.clone());
         // Until the commit nobody names the directory, so it goes with this handle.
         directory.doom();
         Ok(NewTable { row, properties: spec.properties.clone(), directory })
@@ -454,9 +490,9 @@ fn absolute(directory: &Path) -> Result<PathBuf> {
     std::path::absolute(directory).map_err(Error::io("resolve", directory))
 }
 
-pub(crate) fn load(catalog: &mut dyn Catalog, layout: &Layout, reaper: &Reaper) -> Result<Snapshot> {
+pub(crate) fn load(catalog: &mut dyn Catalog, layout: &Layout, roots: &Roots, reaper: &Reaper) -> Result<Snapshot> {
     let (sequence, changes) = catalog.load()?;
-    Snapshot::default().apply(sequence, &changes, &Assembly::new(layout, reaper), &mut Removed::default())
+    Snapshot::default().apply(sequence, &changes, &Assembly::new(layout, roots, reaper), &mut Removed::default())
 }
 
 impl Inner {
@@ -497,7 +533,7 @@ impl Inner {
         let before = self.snapshot();
         let sequence = before.sequence() + 1;
         let mut working = Arc::clone(&before);
-        let mut assembly = Assembly::new(&self.layout, &self.reaper);
+        let mut assembly = Assembly::new(&self.layout, &self.options.roots, &self.reaper);
         let (mut changes, mut removed) = (Vec::new(), Removed::default());
         let mut ready: Vec<(&Arc<Ticket>, Planned)> = Vec::new();
         for ticket in batch {
@@ -573,7 +609,7 @@ impl Inner {
     fn reconcile(&self, committer: &mut Committer) -> Result<()> {
         let stored = committer.catalog.sequence()?;
         if stored != self.snapshot().sequence() {
-            let loaded = load(committer.catalog.as_mut(), &self.layout, &self.reaper)?;
+            let loaded = load(committer.catalog.as_mut(), &self.layout, &self.options.roots, &self.reaper)?;
             *self.current.write() = Arc::new(loaded);
         }
         committer.uncertain = false;

@@ -1,10 +1,14 @@
 //! `tidewater fsck`, `tidewater backup`, `tidewater restore`: a data directory as a whole.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
-use tidewater_service::care::{self, BackupOptions, CheckOptions, Severity};
+use tidewater_service::care::{self, BackupOptions, CheckOptions, Roots, Severity};
+use tidewater_service::roots::of_settings;
+
+use crate::config::{Config, Sources};
 
 /// Which data directory.
 #[derive(clap::Args)]
@@ -18,6 +22,26 @@ pub struct Data {
         value_name = "DIR"
     )]
     data: PathBuf,
+    /// Settings file, for databases that lie elsewhere (database_roots)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A setting, as name=value; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+impl Data {
+    /// The places beside the data directory that databases may lie at.
+    fn roots(&self) -> Result<Roots, String> {
+        let mut flags = BTreeMap::new();
+        for pair in &self.set {
+            let (name, value) = pair.split_once('=').ok_or_else(|| format!("--set {pair}: expected name=value"))?;
+            flags.insert(name.trim().replace('-', "_"), value.trim().to_string());
+        }
+        let (config, _) = Config::of(&Sources::read(self.config.as_deref(), flags)?)?;
+        of_settings(&config.database_roots, &config.storage_endpoints, &config.managed_identities)
+            .map_err(|error| error.message().to_string())
+    }
 }
 
 #[derive(clap::Args)]
@@ -61,8 +85,9 @@ pub struct Restore {
 
 /// Checks: 0 when nothing is left to mend, 1 when something is, 2 when nothing could be checked.
 pub fn fsck(arguments: &Fsck) -> ExitCode {
-    let options = CheckOptions { deep: arguments.deep, repair: arguments.repair };
     let report = super::client::block_on(async {
+        let roots = arguments.data.roots()?;
+        let options = CheckOptions { deep: arguments.deep, repair: arguments.repair, roots };
         care::check_directory(&arguments.data.data, options).await.map_err(|error| error.to_string())
     });
     let report = match report {
@@ -109,6 +134,7 @@ pub fn fsck(arguments: &Fsck) -> ExitCode {
 
 fn severity(severity: Severity) -> &'static str {
     match severity {
+        Severity::Info => "info",
         Severity::Warning => "warning",
         Severity::Error => "error",
     }
@@ -116,7 +142,8 @@ fn severity(severity: Severity) -> &'static str {
 
 /// Backs up, with or without a server at work.
 pub fn backup(arguments: &Backup) -> Result<(), String> {
-    let options = BackupOptions { copy: arguments.copy, ..BackupOptions::default() };
+    let roots = arguments.data.roots()?;
+    let options = BackupOptions { copy: arguments.copy, roots, ..BackupOptions::default() };
     let report = care::back_up(&arguments.data.data, &arguments.backup, &options).map_err(|error| error.to_string())?;
     println!(
         "{} data files, {} bytes in {}; {} of them new, {} bytes copied, {} old ones removed",

@@ -39,6 +39,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         external_urls: config.external_urls.clone(),
         storage_endpoints: config.storage_endpoints.clone(),
         managed_identities: config.managed_identities.clone(),
+        database_roots: config.database_roots.clone(),
         ip_database_file: config.ip_database_file.clone(),
         cluster_names: cluster_names(&config, &address),
         threads: config.query_threads,
@@ -53,6 +54,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         ..ServiceOptions::default()
     };
     let service = Service::open(&config.data_dir, options).map_err(|error| error.to_string())?;
+    service.make_rooted_databases().await;
     let unfinished = service.recover_jobs().await.map_err(|error| error.to_string())?;
     if unfinished > 0 {
         tracing::warn!(jobs = unfinished, "SQL jobs that a former run left unfinished are marked as failed");

@@ -79,7 +79,7 @@ pub fn head(request: &Request<'_>, database: &Database) -> Vec<Cell> {
     let is_current = request.database().is_ok_and(|current| current.id() == database.id());
     vec![
         database.name().into(),
-        "".into(),
+        database.root().unwrap_or_default().into(),
         version(request).into(),
         is_current.into(),
         crate::library::access_mode(&request.snapshot, database).into(),
@@ -140,11 +140,32 @@ pub fn show(request: &Request<'_>, name: Option<&Name>, details: bool) -> Result
     table.finish()
 }
 
-/// `.create database X [ifnotexists]`
-pub async fn create(request: &Request<'_>, name: &str, if_not_exists: bool) -> Result<ResultTable> {
+/// Where the last of the paths of `persist` says that the data lies: below a root that settings give. Paths of a machine
+/// that no root covers are the emulator's own; here such databases last, and lie in the data directory.
+fn address(request: &Request<'_>, persist: &[String]) -> Result<Option<String>> {
+    let Some(path) = persist.last() else { return Ok(None) };
+    let setting = crate::roots::SETTING;
+    if path.contains([';', '?']) {
+        return Err(Error::bad_request(format!(
+            "persist: how to sign in at '{}' belongs into the setting '{setting}'",
+            crate::roots::shown(path)
+        )));
+    }
+    match request.service.store().roots().covered(path) {
+        Some(address) => Ok(Some(address)),
+        None if path.contains("://") => {
+            Err(Error::bad_request(format!("persist: '{path}' lies below no root that the setting '{setting}' gives")))
+        }
+        None => Ok(None),
+    }
+}
+
+/// `.create database X [persist (...) | volatile] [ifnotexists]`
+pub async fn create(request: &Request<'_>, name: &str, persist: &[String], if_not_exists: bool) -> Result<ResultTable> {
+    let address = address(request, persist)?;
     let existed = request.snapshot.database(name).is_some();
     let mode = if if_not_exists { CreateMode::IfNotExists } else { CreateMode::New };
-    let database = request.service.store().create_database(name, mode).await?;
+    let database = request.service.store().create_database_at(name, mode, address.as_deref()).await?;
     let mut table = TableBuilder::new(&[
         ("DatabaseName", KqlType::String),
         ("PersistentPath", KqlType::String),
@@ -153,7 +174,8 @@ pub async fn create(request: &Request<'_>, name: &str, if_not_exists: bool) -> R
         ("StoresData", KqlType::Bool),
     ]);
     let created = if existed { "False" } else { "True" };
-    table.row(vec![database.name().into(), "".into(), created.into(), true.into(), true.into()]);
+    let path = database.root().unwrap_or_default();
+    table.row(vec![database.name().into(), path.into(), created.into(), true.into(), true.into()]);
     table.finish()
 }
 

@@ -437,8 +437,8 @@ async fn run(request: &Request<'_>, command: Command) -> Result<ResultTable> {
 
         Command::ShowDatabases { details } => databases::show_all(request, details),
         Command::ShowDatabase { database, details } => databases::show(request, database.as_ref(), details),
-        Command::CreateDatabase { database, if_not_exists, .. } => {
-            databases::create(request, &database.text, if_not_exists).await
+        Command::CreateDatabase { database, persist, if_not_exists, .. } => {
+            databases::create(request, &database.text, &persist, if_not_exists).await
         }
         Command::DropDatabase { database, if_exists } => databases::drop(request, &database.text, if_exists).await,
         Command::ShowDatabasesEntities { databases, .. } => entities::show(request, &databases),

@@ -327,6 +327,11 @@ pub struct Reading {
 }
 
 impl Opened {
+    /// The store itself.
+    pub(crate) fn into_store(self) -> Arc<dyn ObjectStore> {
+        self.store
+    }
+
     /// Reads the object.
     pub async fn read(&self) -> Result<Reading> {
         let path = self.place.path(&self.place.key)?;

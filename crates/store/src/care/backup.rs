@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -18,6 +19,8 @@ use crate::catalog::sqlite;
 use crate::error::{Error, Result};
 use crate::fault::{FaultPoint, Faults};
 use crate::files::{self, DirectoryLock, Layout};
+use crate::roots::remote::Remote;
+use crate::roots::{Place, Roots};
 
 /// How often the catalog is copied again because files had gone meanwhile.
 const ATTEMPTS: usize = 50;
@@ -29,6 +32,8 @@ pub struct BackupOptions {
     pub copy: bool,
     /// Where tests make things fail.
     pub faults: Faults,
+    /// Places beside the data directory that databases may have their files below.
+    pub roots: Roots,
 }
 
 /// What a backup or a restore did.
@@ -104,7 +109,7 @@ pub fn back_up(source: &Path, destination: &Path, options: &BackupOptions) -> Re
     report.removed_files = remove_unnamed(&to, &named)?;
     queue::remove_others(&to, &uploads)?;
     report.files = named.len() as u64;
-    report.bytes = named.iter().map(|(_, bytes)| bytes).sum();
+    report.bytes = named.iter().map(|named| named.bytes).sum();
     Ok(report)
 }
 
@@ -136,7 +141,7 @@ pub fn restore(backup: &Path, destination: &Path, options: &BackupOptions) -> Re
     vacuum(&from.catalog(), &fresh)?;
     let named = extents(&fresh)?;
     let mut report = BackupReport { files: named.len() as u64, ..BackupReport::default() };
-    report.bytes = named.iter().map(|(_, bytes)| bytes).sum();
+    report.bytes = named.iter().map(|named| named.bytes).sum();
     if !take_all(&from, &to, &named, options, &mut report)? {
         return Err(Error::Corrupt(format!("the backup in '{}' lacks files that its catalog names", backup.display())));
     }
@@ -149,6 +154,8 @@ pub fn restore(backup: &Path, destination: &Path, options: &BackupOptions) -> Re
     }
     options.faults.at(FaultPoint::Backup).map_err(Error::io("write", &fresh))?;
     stamp::write(to.root())?;
+    // All files are here now, and those at the roots may be another server's.
+    bring_home(&fresh)?;
     replace_database(&fresh, &to.catalog())?;
     files::remove_file(&to.root().join(stamp::RESTORING))?;
     files::sync_directory(to.root())?;
@@ -202,18 +209,39 @@ fn replace_database(fresh: &Path, path: &Path) -> Result<()> {
     path.parent().map_or(Ok(()), files::sync_directory)
 }
 
-/// The data files that a catalog names, with their sizes.
-fn extents(catalog: &Path) -> Result<Vec<(PathBuf, u64)>> {
+/// A data file that a catalog names.
+struct Named {
+    path: PathBuf,
+    bytes: u64,
+    /// The root of its database.
+    root: Option<String>,
+}
+
+/// Databases of a restored catalog lie in the data directory.
+fn bring_home(catalog: &Path) -> Result<()> {
     let connection = Connection::open(catalog)?;
-    let mut statement = connection.prepare("SELECT path, bytes FROM extents ORDER BY path")?;
-    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    connection.execute("UPDATE databases SET row = json_remove(row, '$.root')", [])?;
+    connection.execute("DELETE FROM properties WHERE kind = ?1", [crate::roots::DROPPED])?;
+    drop(connection);
+    File::open(catalog).and_then(|file| file.sync_all()).map_err(Error::io("sync", catalog))
+}
+
+/// The data files that a catalog names, with their sizes.
+fn extents(catalog: &Path) -> Result<Vec<Named>> {
+    let connection = Connection::open(catalog)?;
+    let mut statement = connection.prepare(
+        "SELECT e.path, e.bytes, json_extract(d.row, '$.root') FROM extents e \
+         LEFT JOIN tables t ON t.id = e.table_id LEFT JOIN databases d ON d.id = t.database ORDER BY e.path",
+    )?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<String>>(2)?)))?;
     rows.map(|row| {
-        let (path, bytes) = row?;
+        let (path, bytes, root) = row?;
         let path = PathBuf::from(path);
         if !path.components().all(|part| matches!(part, Component::Normal(_))) {
             return Err(Error::Invalid(format!("'{}' lies outside of the data directory", path.display())));
         }
-        Ok((path, bytes.unsigned_abs()))
+        Ok(Named { path, bytes: bytes.unsigned_abs(), root })
     })
     .collect()
 }
@@ -228,19 +256,29 @@ fn sequence(catalog: &Path) -> Result<u64> {
 fn take_all(
     from: &Layout,
     to: &Layout,
-    named: &[(PathBuf, u64)],
+    named: &[Named],
     options: &BackupOptions,
     report: &mut BackupReport,
 ) -> Result<bool> {
     let mut directories = HashSet::new();
-    for (path, bytes) in named {
-        let (source, target) = (from.root().join(path), to.root().join(path));
+    // A backup has all files itself, wherever they lie.
+    let is_backup = from.root().join(stamp::BACKUP).is_file();
+    for Named { path, bytes, root } in named {
+        let place = options.roots.place(from, root.as_deref().filter(|_| !is_backup));
+        let (source, target) = (place.path(&path.to_string_lossy()), to.root().join(path));
         if fs::metadata(&target).is_ok_and(|known| known.len() == *bytes) {
             continue;
         }
         let parent = target.parent().unwrap_or(to.root()).to_path_buf();
         files::create_directory(&parent)?;
-        if !take(&source, &target, options, report)? {
+        let taken = match &place {
+            Place::Store(remote) => fetch(remote, path, &target, options, report)?,
+            place => {
+                place.known()?;
+                take(&source, &target, options, report)?
+            }
+        };
+        if !taken {
             return Ok(false);
         }
         directories.insert(parent);
@@ -248,6 +286,24 @@ fn take_all(
     for directory in directories {
         files::sync_directory(&directory)?;
     }
+    Ok(true)
+}
+
+/// One object that never changes; false when it is not there.
+fn fetch(
+    remote: &Arc<Remote>,
+    path: &Path,
+    target: &Path,
+    options: &BackupOptions,
+    report: &mut BackupReport,
+) -> Result<bool> {
+    options.faults.at(FaultPoint::Backup).map_err(Error::io("copy", target))?;
+    let temporary = target.with_extension("new");
+    let fetched = remote.fetch(&path.to_string_lossy(), &temporary);
+    let Some(bytes) = fetched.inspect_err(|_| drop(fs::remove_file(&temporary)))? else { return Ok(false) };
+    fs::rename(&temporary, target).map_err(Error::io("rename", target))?;
+    report.new_files += 1;
+    report.copied_bytes += bytes;
     Ok(true)
 }
 
@@ -317,8 +373,8 @@ fn results(from: &Layout, to: &Layout, options: &BackupOptions, report: &mut Bac
 }
 
 /// Removes data files of an earlier backup that this one does not name.
-fn remove_unnamed(to: &Layout, named: &[(PathBuf, u64)]) -> Result<u64> {
-    let named: HashSet<PathBuf> = named.iter().map(|(path, _)| to.root().join(path)).collect();
+fn remove_unnamed(to: &Layout, named: &[Named]) -> Result<u64> {
+    let named: HashSet<PathBuf> = named.iter().map(|named| to.root().join(&named.path)).collect();
     let mut removed = 0;
     for database in directories(&to.databases()) {
         for table in directories(&database) {

@@ -4,7 +4,6 @@
 //! mend. What nobody names, and a mirror that says something else, are mended by the next start; with `repair` at once.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -18,26 +17,34 @@ use super::{backup, queue, stamp};
 use crate::catalog::snapshot::{Extent, ExtentList, Table};
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::delta;
+use crate::delta::folder::Folder;
 use crate::error::{Error, Result};
 use crate::extent::scan::ExtentTable;
 use crate::extent::stats::Collector;
 use crate::extent::sweep;
 use crate::fault::Faults;
-use crate::files::{self, DELTA_LOG, DirectoryLock, Layout};
+use crate::files::{self, DirectoryLock, Layout};
+use crate::roots::{Place, Roots, sweep as sweep_roots};
 use crate::store;
 
+const UNNAMED: &str = "a data file that the catalog does not name; the next start removes it";
+
 /// What to look at.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct CheckOptions {
     /// Read every value of every file, and compare it with the catalog's statistics.
     pub deep: bool,
     /// Mend what can be mended without losing anything.
     pub repair: bool,
+    /// Places beside the data directory that databases may have their files below.
+    pub roots: Roots,
 }
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// Nothing is wrong: the next start does what is left to do.
+    Info,
     /// The server mends it by itself.
     Warning,
     /// Data is missing or wrong.
@@ -75,7 +82,7 @@ pub struct CheckReport {
 impl CheckReport {
     /// Whether nothing is left to mend.
     pub fn is_clean(&self) -> bool {
-        self.findings.iter().all(|finding| finding.repaired)
+        self.findings.iter().all(|finding| finding.repaired || finding.severity == Severity::Info)
     }
 
     pub(super) fn add(
@@ -127,7 +134,7 @@ pub async fn check_directory(directory: &Path, options: CheckOptions) -> Result<
     let loaded = SqliteCatalog::open(&layout.catalog(), Faults::default()).and_then(|mut catalog| {
         // Nothing is dropped here, so nobody reads the other end.
         let (reaper, _) = mpsc::channel();
-        store::load(&mut catalog, &layout, &reaper)
+        store::load(&mut catalog, &layout, &options.roots, &reaper)
     });
     let snapshot = match loaded {
         Ok(snapshot) => snapshot,
@@ -137,8 +144,16 @@ pub async fn check_directory(directory: &Path, options: CheckOptions) -> Result<
         }
     };
     queue::check(&layout, options.repair, &mut report)?;
-    let mut named = HashSet::new();
     for database in snapshot.databases() {
+        if let (Some(root), Place::Unknown(_)) = (database.root(), options.roots.place(&layout, database.root())) {
+            let place = database.name();
+            report.add(
+                Severity::Error,
+                place,
+                format!("no setting says how to open its root '{root}' (database_roots)"),
+            );
+            continue;
+        }
         for table in database.stored_tables() {
             report.tables += 1;
             let place = format!("{}.{}", database.name(), table.name());
@@ -146,7 +161,6 @@ pub async fn check_directory(directory: &Path, options: CheckOptions) -> Result<
                 report.files += 1;
                 report.rows += extent.rows();
                 report.bytes += extent.bytes();
-                named.insert(extent.file().path().to_path_buf());
                 let faults = match check_file(extent) {
                     Ok(()) if options.deep => check_values(table, extent).await,
                     Ok(()) => Vec::new(),
@@ -161,10 +175,27 @@ pub async fn check_directory(directory: &Path, options: CheckOptions) -> Result<
     }
     for path in sweep::unnamed(&layout, &snapshot)? {
         let place = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
-        let finding = report.add(Severity::Warning, place, "a data file that the catalog does not name");
+        let finding = report.add(Severity::Info, place, UNNAMED);
         if options.repair {
             files::remove_file(&path)?;
             finding.repaired = true;
+        }
+    }
+    for suspect in sweep_roots::suspects(&layout, &options.roots, &snapshot) {
+        let shown = suspect.place.path("").display().to_string();
+        match suspect.unnamed() {
+            Ok(unnamed) => {
+                for path in unnamed {
+                    let finding = report.add(Severity::Info, format!("{shown}{path}"), UNNAMED);
+                    if options.repair {
+                        suspect.remove(&path)?;
+                        finding.repaired = true;
+                    }
+                }
+            }
+            Err(error) => {
+                report.add(Severity::Error, shown, error.to_string());
+            }
         }
     }
     Ok(report)
@@ -172,12 +203,13 @@ pub async fn check_directory(directory: &Path, options: CheckOptions) -> Result<
 
 /// A file by its size and its footer.
 fn check_file(extent: &Extent) -> Result<(), String> {
-    let path = extent.file().path();
-    let found = fs::metadata(path).map_err(|error| format!("its file '{}': {error}", path.display()))?.len();
+    let shown = extent.file().path().display();
+    let found = extent.file().length().map_err(|error| format!("its file '{shown}': {error}"))?;
+    let found = found.ok_or_else(|| format!("its file '{shown}' is not there"))?;
     if found != extent.bytes() {
         return Err(format!("its file has {found} bytes, expected {}", extent.bytes()));
     }
-    let file = File::open(path).map_err(|error| format!("its file '{}': {error}", path.display()))?;
+    let file = extent.file().chunks(extent.bytes()).map_err(|error| format!("its file '{shown}': {error}"))?;
     let reader = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(file)));
     let reader = reader.map_err(|_| "its footer is damaged".to_string())?;
     let reader = reader.map_err(|error| format!("its footer is damaged: {error}"))?;
@@ -191,7 +223,7 @@ fn check_file(extent: &Extent) -> Result<(), String> {
 /// A file by all of its values.
 async fn check_values(table: &Table, extent: &Arc<Extent>) -> Vec<String> {
     // First as Parquet, where every page is read whether or not a column of the table shows it.
-    if let Err(fault) = read_all(extent.file().path()) {
+    if let Err(fault) = read_all(extent) {
         return vec![fault];
     }
     match statistics(table, extent).await {
@@ -200,9 +232,9 @@ async fn check_values(table: &Table, extent: &Arc<Extent>) -> Vec<String> {
     }
 }
 
-fn read_all(path: &Path) -> Result<(), String> {
+fn read_all(extent: &Extent) -> Result<(), String> {
     let read = || -> Result<(), String> {
-        let file = File::open(path).map_err(|error| error.to_string())?;
+        let file = extent.file().chunks(extent.bytes()).map_err(|error| error.to_string())?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
         let batches = reader.build().map_err(|error| error.to_string())?;
         for batch in batches {
@@ -238,17 +270,17 @@ async fn statistics(table: &Table, extent: &Arc<Extent>) -> Result<Vec<String>> 
 
 /// The mirror, as other engines read it.
 fn check_mirror(table: &Table, place: &str, repair: bool, report: &mut CheckReport) -> Result<()> {
-    let log = table.directory().path().join(DELTA_LOG);
-    if !log.is_dir() {
-        return Ok(());
-    }
-    let message = match delta::live_files(table.directory().path()) {
+    let log = Folder::of(table.directory())?;
+    let message = match delta::live_files(&log) {
+        Ok(None) => return Ok(()),
+        Err(error @ Error::Unreachable { .. }) => {
+            report.add(Severity::Error, place, format!("the Delta log cannot be read: {error}"));
+            return Ok(());
+        }
         Err(error) => format!("the Delta log cannot be read: {error}"),
-        Ok(live) => {
-            let name = |extent: &Arc<Extent>| {
-                extent.file().path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-            };
-            let named: HashSet<String> = table.extents().iter().map(name).collect();
+        Ok(Some(live)) => {
+            let named: HashSet<String> =
+                table.extents().iter().map(|extent| extent.file().name().to_string()).collect();
             match live == named {
                 true => return Ok(()),
                 false => "the Delta log is behind the catalog".to_string(),

@@ -39,6 +39,9 @@ pub struct DatabaseRow {
     pub pretty_name: Option<String>,
     /// Creation time in ticks.
     pub created: i64,
+    /// Address of the root that its files lie below; the data directory without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
 }
 
 /// A column with what the user does not see.

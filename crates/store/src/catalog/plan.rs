@@ -216,6 +216,7 @@ pub(crate) fn create_database(
     draft: &mut Draft,
     name: &str,
     mode: CreateMode,
+    (id, root): (DatabaseId, Option<String>),
 ) -> Result<DatabaseId> {
     check_name(Entity::Database, name)?;
     if let Some(known) = snapshot.database(name) {
@@ -224,8 +225,8 @@ pub(crate) fn create_database(
             CreateMode::IfNotExists | CreateMode::Merge => Ok(known.id()),
         };
     }
-    let id = DatabaseId::random();
-    let row = DatabaseRow { id, ordinal: draft.ordinal(), name: name.into(), pretty_name: None, created: draft.now };
+    let (ordinal, created) = (draft.ordinal(), draft.now);
+    let row = DatabaseRow { id, ordinal, name: name.into(), pretty_name: None, created, root };
     draft.changes.push(Change::PutDatabase(row));
     Ok(id)
 }
@@ -252,8 +253,13 @@ pub(crate) fn set_pretty_name(
 }
 
 pub(crate) fn drop_database(snapshot: &Snapshot, draft: &mut Draft, id: DatabaseId) -> Result<()> {
-    database(snapshot, id)?;
+    let known = database(snapshot, id)?;
     draft.changes.push(Change::DropDatabase(id));
+    // What lies elsewhere is swept by the next start, if it does not go at once.
+    if let Some(root) = known.root() {
+        let (key, value) = (crate::roots::sweep::key(id), serde_json::Value::from(root));
+        draft.changes.push(Change::PutProperty { key, value });
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use crate::extent::order::{Order, Sorted};
 use crate::extent::stats::ColumnStats;
 use crate::files::{DataFile, Layout, Reaper, TableDirectory};
 use crate::id::{DatabaseId, ExtentId, TableId};
+use crate::roots::Roots;
 
 /// Everything a query may see, as of one commit.
 #[derive(Clone, Debug, Default)]
@@ -132,6 +133,11 @@ impl Database {
     /// Creation time in ticks.
     pub fn created(&self) -> i64 {
         self.row.created
+    }
+
+    /// Address of the root that its files lie below; `None` for the data directory.
+    pub fn root(&self) -> Option<&str> {
+        self.row.root.as_deref()
     }
 
     pub(crate) fn row(&self) -> &DatabaseRow {
@@ -424,6 +430,7 @@ impl Extent {
 /// What turns rows into handles on files.
 pub(crate) struct Assembly<'a> {
     pub layout: &'a Layout,
+    pub roots: &'a Roots,
     pub reaper: &'a Reaper,
     /// Files of extents that are being committed; others lie where their rows say.
     pub files: HashMap<ExtentId, Arc<DataFile>>,
@@ -432,8 +439,8 @@ pub(crate) struct Assembly<'a> {
 }
 
 impl<'a> Assembly<'a> {
-    pub(crate) fn new(layout: &'a Layout, reaper: &'a Reaper) -> Self {
-        Self { layout, reaper, files: HashMap::new(), directories: HashMap::new() }
+    pub(crate) fn new(layout: &'a Layout, roots: &'a Roots, reaper: &'a Reaper) -> Self {
+        Self { layout, roots, reaper, files: HashMap::new(), directories: HashMap::new() }
     }
 }
 
@@ -520,7 +527,8 @@ impl Snapshot {
                 self.see_ordinal(row.ordinal);
                 let table = Arc::clone(self.table_by_id(row.table).ok_or_else(|| missing("table", row.table))?);
                 let file = assembly.files.get(&row.id).cloned().unwrap_or_else(|| {
-                    DataFile::committed(assembly.layout.root().join(&row.path), Arc::clone(&table.directory))
+                    let name = row.path.rsplit('/').next().unwrap_or_default();
+                    DataFile::committed(table.directory.path().join(name), Arc::clone(&table.directory))
                 });
                 let list = lists.entry(row.table).or_insert_with(|| table.extents().to_vec());
                 list.push(Arc::new(Extent::new((**row).clone(), file)));
@@ -561,6 +569,7 @@ impl Snapshot {
         self.see_ordinal(row.ordinal);
         removed.touched.push(row.id);
         let database = self.database_mut(row.database)?;
+        let root = database.row.root.clone();
         match database.tables.get_mut(&row.ordinal) {
             Some(table) => {
                 let table = Arc::make_mut(table);
@@ -571,7 +580,8 @@ impl Snapshot {
             }
             None => {
                 let directory = assembly.directories.get(&row.id).cloned().unwrap_or_else(|| {
-                    TableDirectory::new(assembly.layout.table(row.database, row.id), assembly.reaper.clone())
+                    let place = assembly.roots.place(assembly.layout, root.as_deref());
+                    TableDirectory::new(place, row.database, row.id, assembly.reaper.clone())
                 });
                 let shape = Shape::of(row);
                 let table = Table { row: row.clone(), shape, extents: Arc::default(), directory };

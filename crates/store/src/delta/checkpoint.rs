@@ -1,10 +1,7 @@
 //! Checkpoints of the mirror: all that a version says in one Parquet file, so that readers need not read every version,
 //! and old versions can go. Source: Delta transaction log protocol, "Checkpoints".
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
@@ -14,11 +11,10 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
+use crate::delta::folder::Folder;
 use crate::error::{Error, Result};
-use crate::fault::{FaultPoint, Faults};
-use crate::files;
+use crate::fault::Faults;
 
 /// Versions from one checkpoint to the next.
 pub(super) const EVERY: u64 = 100;
@@ -33,8 +29,8 @@ pub(super) struct Contents {
     pub title: (Option<String>, Option<String>),
 }
 
-fn path_of(directory: &Path, version: u64) -> PathBuf {
-    directory.join(format!("{version:020}.checkpoint.parquet"))
+fn name_of(version: u64) -> String {
+    format!("{version:020}.checkpoint.parquet")
 }
 
 /// The version of a checkpoint's file.
@@ -95,54 +91,29 @@ fn schema() -> Schema {
 }
 
 /// Writes the checkpoint of a version; its actions are protocol, metadata and the live files.
-pub(super) fn write(directory: &Path, version: u64, actions: &[Value], faults: &Faults) -> Result<()> {
+pub(super) fn write(folder: &Folder, version: u64, actions: &[Value], faults: &Faults) -> Result<()> {
     let schema = Arc::new(schema());
     let mut decoder = ReaderBuilder::new(Arc::clone(&schema)).with_batch_size(actions.len().max(1)).build_decoder()?;
     decoder.serialize(actions)?;
     let Some(batch) = decoder.flush()? else { return Ok(()) };
-    let path = path_of(directory, version);
-    put(&path, faults, |file| {
-        let mut writer = ArrowWriter::try_new(file, schema, None)?;
-        writer.write(&batch)?;
-        writer.close()?;
-        Ok(())
-    })?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, None)?;
+    writer.write(&batch)?;
+    folder.put(&name_of(version), writer.into_inner()?, faults)?;
     let last = json!({ "version": version, "size": actions.len() }).to_string();
-    put(&directory.join(LAST), faults, |file| file.write_all(last.as_bytes()).map_err(Error::io("write", &path)))?;
-    files::sync_directory(directory)
-}
-
-/// A file, whole or not at all.
-fn put(path: &Path, faults: &Faults, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let directory = path.parent().unwrap_or(path);
-    let temporary = directory.join(format!(".tidewater-{}.tmp", Uuid::new_v4()));
-    let mut file =
-        File::options().create_new(true).write(true).open(&temporary).map_err(Error::io("create", &temporary))?;
-    let written = write(&mut file).and_then(|()| {
-        let finish = || -> io::Result<()> {
-            file.sync_all()?;
-            faults.at(FaultPoint::Checkpoint)?;
-            fs::rename(&temporary, path)
-        };
-        finish().map_err(Error::io("write", path))
-    });
-    if written.is_err() {
-        files::remove_file(&temporary)?;
-    }
-    written
+    folder.put(LAST, last.into_bytes(), faults)?;
+    folder.sync()
 }
 
 /// The newest checkpoint that can be read, with its version.
-pub(super) fn newest(directory: &Path, names: &[String]) -> Option<(u64, Contents)> {
+pub(super) fn newest(folder: &Folder, names: &[String]) -> Option<(u64, Contents)> {
     let mut versions: Vec<u64> = names.iter().filter_map(|name| version_of(name)).collect();
     versions.sort_unstable();
     // A damaged one is as good as none, as long as the versions before it are there.
-    versions.into_iter().rev().find_map(|version| Some((version, read(&path_of(directory, version)).ok()?)))
+    versions.into_iter().rev().find_map(|version| Some((version, read(folder, &name_of(version)).ok()?)))
 }
 
-fn read(path: &Path) -> Result<Contents> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+fn read(folder: &Folder, name: &str) -> Result<Contents> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(folder.read(name)?)?;
     let mask = ProjectionMask::columns(
         builder.parquet_schema(),
         ["add.path", "metaData.schemaString", "metaData.name", "metaData.description"],
@@ -166,27 +137,18 @@ fn read(path: &Path) -> Result<Contents> {
     }
     match contents.schema {
         Some(_) => Ok(contents),
-        None => Err(Error::Corrupt(format!("checkpoint '{}' has no metadata", path.display()))),
+        None => Err(Error::Corrupt(format!("checkpoint '{}' has no metadata", folder.shown(name).display()))),
     }
 }
 
 /// Removes what nobody needs to read the table from its newest checkpoints: readers may still be at the one before.
-pub(super) fn clean(directory: &Path) -> Result<()> {
-    let mut checkpoints = BTreeMap::new();
-    let mut versions = Vec::new();
-    for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
-        let entry = entry.map_err(Error::io("list", directory))?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if let Some(version) = version_of(&name) {
-            checkpoints.insert(version, entry.path());
-        } else if let Some(version) = super::log::version_of(&name) {
-            versions.push((version, entry.path()));
-        }
-    }
-    let Some(kept) = checkpoints.keys().rev().nth(1).copied() else { return Ok(()) };
-    let old = checkpoints.range(..kept).map(|(_, path)| path.clone());
-    for path in old.chain(versions.into_iter().filter(|(version, _)| *version < kept).map(|(_, path)| path)) {
-        files::remove_file(&path)?;
+pub(super) fn clean(folder: &Folder) -> Result<()> {
+    let names = folder.names()?;
+    let checkpoints: BTreeSet<u64> = names.iter().filter_map(|name| version_of(name)).collect();
+    let Some(kept) = checkpoints.iter().rev().nth(1).copied() else { return Ok(()) };
+    let version = |name: &String| version_of(name).or_else(|| super::log::version_of(name));
+    for name in names.iter().filter(|name| version(name).is_some_and(|version| version < kept)) {
+        folder.remove(name)?;
     }
     Ok(())
 }

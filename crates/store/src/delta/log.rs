@@ -1,23 +1,19 @@
 //! One table's log: what its versions say, and the next version.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use tidewater_kql::KqlType;
-use uuid::Uuid;
 
 use crate::UNIX_EPOCH_TICKS;
 use crate::catalog::ColumnRow;
 use crate::catalog::snapshot::{Extent, Table};
+use crate::delta::folder::Folder;
 use crate::delta::{checkpoint, schema};
 use crate::error::{Error, Result};
 use crate::extent::rest::split_ticks;
 use crate::extent::stats::{Bound, ColumnStats};
 use crate::fault::{FaultPoint, Faults};
-use crate::files::{self, DELTA_LOG};
 
 /// What the versions written so far amount to.
 #[derive(Debug, Default)]
@@ -34,20 +30,10 @@ pub(super) struct Log {
 
 impl Log {
     /// Reads a table's log; a missing one is empty.
-    pub(super) fn read(table_directory: &Path) -> Result<Self> {
-        let directory = table_directory.join(DELTA_LOG);
+    pub(super) fn read(folder: &Folder) -> Result<Self> {
         let mut log = Log::default();
-        let entries = match fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(log),
-            Err(error) => return Err(Error::io("list", &directory)(error)),
-        };
-        let mut names = vec![];
-        for entry in entries {
-            let entry = entry.map_err(Error::io("list", &directory))?;
-            names.extend(entry.file_name().into_string().ok());
-        }
-        if let Some((version, contents)) = checkpoint::newest(&directory, &names) {
+        let names = folder.names()?;
+        if let Some((version, contents)) = checkpoint::newest(folder, &names) {
             log.live = contents.live;
             log.schema = contents.schema;
             log.title = contents.title;
@@ -57,7 +43,7 @@ impl Log {
         versions.sort_unstable();
         versions.retain(|version| *version >= log.next);
         for version in versions {
-            log.read_version(&version_path(&directory, version))?;
+            log.read_version(folder, &version_name(version))?;
             log.next = version + 1;
         }
         Ok(log)
@@ -68,15 +54,14 @@ impl Log {
         self.live
     }
 
-    fn read_version(&mut self, path: &Path) -> Result<()> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        for line in BufReader::new(file).lines() {
-            let line = line.map_err(Error::io("read", path))?;
-            if line.trim().is_empty() {
+    fn read_version(&mut self, folder: &Folder, name: &str) -> Result<()> {
+        let bytes = folder.read(name)?;
+        for line in bytes.split(|byte| *byte == b'\n') {
+            if line.trim_ascii().is_empty() {
                 continue;
             }
-            let action: Value = serde_json::from_str(&line)
-                .map_err(|error| Error::Corrupt(format!("delta log '{}': {error}", path.display())))?;
+            let action: Value = serde_json::from_slice(line)
+                .map_err(|error| Error::Corrupt(format!("delta log '{}': {error}", folder.shown(name).display())))?;
             let text = |action: &Value, key: &str| action.get(key).and_then(Value::as_str).map(str::to_string);
             if let Some(add) = action.get("add") {
                 self.live.extend(text(add, "path"));
@@ -128,8 +113,14 @@ impl Log {
                 "tidewater.commit": sequence,
             }}),
         );
-        let directory = table.directory().path().join(DELTA_LOG);
-        if !write_version(&directory, self.next, &actions, faults)? {
+        let folder = Folder::of(table.directory())?;
+        table.directory().place().check_writable(table.database_id())?;
+        let mut text = String::new();
+        for action in &actions {
+            text.push_str(&action.to_string());
+            text.push('\n');
+        }
+        if !folder.create(&version_name(self.next), text.into_bytes(), faults)? {
             return Ok(None);
         }
         if self.next.is_multiple_of(checkpoint::EVERY) && self.next > 0 {
@@ -137,9 +128,9 @@ impl Log {
             let files = table.extents().iter().map(|extent| add(table, extent));
             let all: Vec<Value> = head.into_iter().chain(files).collect();
             // Readers do without it; the next hundred versions bring another.
-            let written = checkpoint::write(&directory, self.next, &all, faults).and_then(|()| {
-                faults.at(FaultPoint::Checkpoint).map_err(Error::io("clean", &directory))?;
-                checkpoint::clean(&directory)
+            let written = checkpoint::write(&folder, self.next, &all, faults).and_then(|()| {
+                faults.at(FaultPoint::Checkpoint).map_err(Error::io("clean", &folder.shown("")))?;
+                checkpoint::clean(&folder)
             });
             if let Err(error) = written {
                 tracing::warn!(%error, table = table.name(), "a checkpoint of the delta log could not be written");
@@ -153,72 +144,18 @@ impl Log {
     }
 }
 
-/// Takes a log away, so that readers find no table rather than an old one.
-pub(super) fn remove(directory: &Path) -> Result<()> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io("list", directory)(error)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(Error::io("list", directory))?;
-        if entry.file_name().to_str().is_some_and(files::is_log_file) {
-            files::remove_file(&entry.path())?;
-        }
-    }
-    // Refuses when something foreign lies there.
-    let _ = fs::remove_dir(directory);
-    Ok(())
-}
-
 pub(super) fn version_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".json")?;
     (digits.len() == 20).then(|| digits.parse().ok())?
 }
 
-fn version_path(directory: &Path, version: u64) -> PathBuf {
-    directory.join(format!("{version:020}.json"))
-}
-
-/// Writes a version under a temporary name and links it to its own. False when the version is taken.
-fn write_version(directory: &Path, version: u64, actions: &[Value], faults: &Faults) -> Result<bool> {
-    files::create_directory(directory)?;
-    let temporary = directory.join(format!(".tidewater-{}.tmp", Uuid::new_v4()));
-    let mut text = String::new();
-    for action in actions {
-        text.push_str(&action.to_string());
-        text.push('\n');
-    }
-    let write = || -> io::Result<()> {
-        let mut file = File::options().create_new(true).write(true).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        faults.at(FaultPoint::DeltaLink)
-    };
-    let path = version_path(directory, version);
-    // Linking never replaces a file, which renaming would.
-    let linked = write().and_then(|()| match fs::hard_link(&temporary, &path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            let free = !path.exists();
-            if free {
-                fs::rename(&temporary, &path)?;
-            }
-            Ok(free)
-        }
-        Err(error) => Err(error),
-    });
-    let removed = files::remove_file(&temporary);
-    let linked = linked.map_err(Error::io("write", &path))?;
-    removed?;
-    files::sync_directory(directory)?;
-    Ok(linked)
+pub(super) fn version_name(version: u64) -> String {
+    format!("{version:020}.json")
 }
 
 fn path_of(extent: &Extent) -> String {
     // Our names need no escaping.
-    extent.file().path().file_name().and_then(|name| name.to_str()).unwrap_or_default().to_string()
+    extent.file().name().to_string()
 }
 
 fn milliseconds(ticks: i64) -> i64 {

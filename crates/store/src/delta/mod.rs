@@ -6,6 +6,7 @@
 //! the log no longer names them. Every hundred versions a checkpoint sums up what they say, and old versions go.
 
 mod checkpoint;
+pub(crate) mod folder;
 mod log;
 mod schema;
 
@@ -17,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::catalog::snapshot::{Removed, Snapshot, Table};
+use crate::delta::folder::Folder;
 use crate::delta::log::Log;
 use crate::error::{Error, Result};
 use crate::fault::Faults;
@@ -25,14 +27,20 @@ use crate::id::TableId;
 use crate::store::StoreOptions;
 
 /// The files that a table's log names as live.
-pub(crate) fn live_files(table_directory: &Path) -> Result<HashSet<String>> {
-    Ok(Log::read(table_directory)?.into_live())
+pub(crate) fn live_files(folder: &Folder) -> Result<Option<HashSet<String>>> {
+    if folder.names()?.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Log::read(folder)?.into_live()))
 }
 
 /// Takes a table's log away; the mirror writes it anew.
-pub(crate) fn remove_log(directory: &Path) -> Result<()> {
-    log::remove(directory)
+pub(crate) fn remove_log(folder: &Folder) -> Result<()> {
+    folder.clear()
 }
+
+/// Time until what could not be written is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
 
 enum Message {
     Commit(Arc<Snapshot>, Removed),
@@ -54,6 +62,7 @@ impl Mirror {
             delay: Duration::from_millis(options.delta_delay_ms),
             faults: options.faults.clone(),
             logs: HashMap::new(),
+            behind: Work::default(),
             refused: HashSet::new(),
         };
         // What was committed before the last end may not be mirrored yet.
@@ -122,6 +131,8 @@ struct Worker {
     delay: Duration,
     faults: Faults,
     logs: HashMap<TableId, Log>,
+    /// Tables whose log could not be written, to be tried again.
+    behind: Work,
     /// Tables that cannot be mirrored, so that each is reported once.
     refused: HashSet<TableId>,
 }
@@ -131,9 +142,18 @@ impl Worker {
         self.mirror(first);
         loop {
             let mut work = Work::default();
-            match self.receiver.recv() {
+            let first = match self.behind.snapshot {
+                None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(_) => self.receiver.recv_timeout(AGAIN),
+            };
+            match first {
                 Ok(message) => work.take(message),
-                Err(_) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let behind = std::mem::take(&mut self.behind);
+                    self.mirror(behind);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
             }
             // Commits that come in a burst share a version, unless somebody waits.
             let deadline = Instant::now() + self.delay;
@@ -159,13 +179,26 @@ impl Worker {
     fn mirror(&mut self, work: Work) {
         let Work { snapshot, tables, removed, flushes } = work;
         if let Some(snapshot) = snapshot {
+            let mut down: HashSet<String> = HashSet::new();
             for id in tables {
                 match snapshot.table_by_id(id) {
                     Some(table) => {
-                        if let Err(error) = self.mirror_table(table, snapshot.sequence()) {
-                            // The next commit of the table, or the next start, tries again from what is on disk.
+                        let address = table.directory().place().remote().map(|remote| remote.address());
+                        // A store that does not answer is asked once.
+                        let done = match address.is_some_and(|address| down.contains(address)) {
+                            true => Err(Error::Stopped),
+                            false => self.mirror_table(table, snapshot.sequence()),
+                        };
+                        if let Err(error) = done {
+                            // It is tried again from what is there: by the next commit of the table, or in a while.
                             self.logs.remove(&id);
-                            tracing::warn!(%error, table = table.name(), "delta log is behind the catalog");
+                            if let (Some(address), Error::Unreachable { .. }) = (address, &error) {
+                                down.insert(address.to_string());
+                            }
+                            if self.behind.tables.insert(id) && !matches!(error, Error::Stopped) {
+                                tracing::warn!(%error, table = table.name(), "delta log is behind the catalog");
+                            }
+                            self.behind.snapshot = Some(Arc::clone(&snapshot));
                         }
                     }
                     None => {
@@ -183,20 +216,20 @@ impl Worker {
 
     fn mirror_table(&mut self, table: &Table, sequence: u64) -> Result<()> {
         let id = table.id();
-        let directory = table.directory().path();
+        let folder = Folder::of(table.directory())?;
         if let Err(reason) = schema::check(table.columns()) {
             if self.refused.insert(id) {
                 tracing::info!(table = table.name(), %reason, "table is not mirrored as a Delta table");
             }
             self.logs.remove(&id);
-            return log::remove(&directory.join(DELTA_LOG));
+            return folder.clear();
         }
         self.refused.remove(&id);
         // Another writer may take a version between reading and writing; then the log is read again.
         for _ in 0..5 {
             let log = match self.logs.remove(&id) {
                 Some(log) => log,
-                None => Log::read(directory)?,
+                None => Log::read(&folder)?,
             };
             let written = log.follow(table, sequence, &self.faults)?;
             if let Some(log) = written {
@@ -204,6 +237,6 @@ impl Worker {
                 return Ok(());
             }
         }
-        Err(Error::Invalid(format!("another process writes to '{}'", directory.join(DELTA_LOG).display())))
+        Err(Error::Invalid(format!("another process writes to '{}'", folder.shown("").display())))
     }
 }

@@ -4,7 +4,7 @@
 //! the old one did, that is a link to the same bytes; otherwise the rows are written again. Either way each row keeps the
 //! time and the place in history at which it came, unless the move is to count as a new ingestion.
 
-use std::fs::{self, File};
+use std::fs;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
@@ -22,6 +22,7 @@ use crate::extent::scan::ExtentTable;
 use crate::extent::write::Target;
 use crate::files::{self, DataFile, Layout};
 use crate::id::ExtentId;
+use crate::roots::Place;
 use crate::store::{Store, blocking};
 
 /// What a column's values weigh in files.
@@ -151,8 +152,7 @@ impl Store {
         blocking(move || {
             let mut sizes = vec![ColumnSize::default(); shape.columns.len()];
             for extent in &extents {
-                let path = extent.file().path();
-                let file = File::open(path).map_err(Error::io("open", path))?;
+                let file = extent.file().chunks(extent.bytes())?;
                 let metadata = ParquetMetaDataReader::new().parse_and_finish(&file)?;
                 for chunk in metadata.row_groups().iter().flat_map(|group| group.columns()) {
                     let name = chunk.column_path().parts().first().map_or("", String::as_str);
@@ -193,14 +193,25 @@ fn reads_alike(from: &Table, extent: &Extent, to: &Table) -> bool {
 /// The same file under a name of its own; `None` where the file system has no links.
 fn linked(target: &Target, extent: &Arc<Extent>) -> Result<Option<StagedExtent>> {
     let directory = target.directory.path();
-    files::create_directory(directory)?;
     let id = ExtentId::random();
     let path = directory.join(format!("{id}.parquet"));
-    if fs::hard_link(extent.file().path(), &path).is_err() {
-        return Ok(None);
-    }
-    let file = DataFile::staged(path, Arc::clone(&target.directory));
-    files::sync_directory(directory)?;
+    let file = match (extent.file().place(), target.directory.place()) {
+        (Place::Store(from), Place::Store(to)) if Arc::ptr_eq(from, to) => {
+            let file = DataFile::staged(path, Arc::clone(&target.directory));
+            to.copy(&extent.file().relative(), &file.relative())?;
+            file
+        }
+        (Place::Home(_) | Place::Directory(_), to @ (Place::Home(_) | Place::Directory(_))) => {
+            to.check_writable(target.database)?;
+            files::create_directory(directory)?;
+            if fs::hard_link(extent.file().path(), &path).is_err() {
+                return Ok(None);
+            }
+            files::sync_directory(directory)?;
+            DataFile::staged(path, Arc::clone(&target.directory))
+        }
+        _ => return Ok(None),
+    };
     Ok(Some(StagedExtent {
         id,
         table: target.table(),

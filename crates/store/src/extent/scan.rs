@@ -34,6 +34,7 @@ use crate::extent::ledger::{CountingReaders, Mark, ScanLedger};
 use crate::extent::order::Origin;
 use crate::extent::prune::{self, ExtentStatistics};
 use crate::files::DataFile;
+use crate::roots::Place;
 
 /// Bytes read from the end of a file at first: its footer, in one request.
 const FOOTER_HINT: usize = 64 * 1024;
@@ -125,8 +126,11 @@ impl ExtentTable {
     }
 
     fn file(&self, extent: &Arc<Extent>) -> Result<PartitionedFile> {
-        let location = object_store::path::Path::from_absolute_path(extent.file().path())
-            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let location = match extent.file().place() {
+            Place::Store(remote) => remote.key(&extent.file().relative()),
+            _ => object_store::path::Path::from_absolute_path(extent.file().path())
+                .map_err(|error| DataFusionError::External(Box::new(error)))?,
+        };
         let meta = ObjectMeta {
             location,
             // Files never change, so one time for all keeps cached footers valid.
@@ -217,9 +221,20 @@ impl TableProvider for ExtentTable {
                 Some(wanted.into_iter().map(|at| if at < own { at } else { own + HIDDEN_PLACES[at - own] }).collect())
             }
         };
-        let files = extents.iter().map(|extent| self.file(extent)).collect::<Result<Vec<_>>>()?;
-        let url = ObjectStoreUrl::local_filesystem();
         let runtime = state.runtime_env();
+        // All extents of a table lie at one place.
+        let url = match extents.first().map(|extent| extent.file().place()) {
+            Some(Place::Store(remote)) => {
+                runtime.register_object_store(remote.url().as_ref(), Arc::clone(remote.object_store()));
+                remote.url().clone()
+            }
+            Some(place) => {
+                place.known().map_err(|error| DataFusionError::External(Box::new(error)))?;
+                ObjectStoreUrl::local_filesystem()
+            }
+            None => ObjectStoreUrl::local_filesystem(),
+        };
+        let files = extents.iter().map(|extent| self.file(extent)).collect::<Result<Vec<_>>>()?;
         let reader = CachedParquetFileReaderFactory::new(
             runtime.object_store(&url)?,
             runtime.cache_manager.get_file_metadata_cache(),

@@ -11,13 +11,18 @@ use crate::catalog::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::files::{self, Layout};
 use crate::id::{DatabaseId, TableId};
+use crate::roots::Place;
 
 pub(crate) fn sweep(layout: &Layout, snapshot: &Snapshot) -> Result<()> {
+    sweep_temporary(&layout.temporary());
     let mut named: HashSet<&Path> = HashSet::new();
     let mut tables: HashSet<TableId> = HashSet::new();
     for table in snapshot.databases().flat_map(|database| database.stored_tables()) {
         tables.insert(table.id());
-        named.extend(table.extents().iter().map(|extent| extent.file().path()));
+        // What lies elsewhere is swept there.
+        if matches!(table.directory().place(), Place::Home(_)) {
+            named.extend(table.extents().iter().map(|extent| extent.file().path()));
+        }
     }
     let mut missing = named.clone();
     let mut swept = 0;
@@ -37,7 +42,7 @@ pub(crate) fn sweep(layout: &Layout, snapshot: &Snapshot) -> Result<()> {
             }
             match tables.contains(&table) {
                 true => sweep_log(&table_path.join(files::DELTA_LOG))?,
-                false => files::remove_table_directory(&table_path),
+                false => files::remove_table_directory(&table_path, true),
             }
         }
         // Empty only when its last table went.
@@ -51,6 +56,20 @@ pub(crate) fn sweep(layout: &Layout, snapshot: &Snapshot) -> Result<()> {
         tracing::info!(files = swept, "swept data files that no commit names");
     }
     Ok(())
+}
+
+/// Removes what waited for something that a former process did: nothing in this folder outlives one.
+fn sweep_temporary(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let removed = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => fs::remove_dir_all(&path),
+            false => fs::remove_file(&path),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(%error, path = %path.display(), "a temporary file stays");
+        }
+    }
 }
 
 /// The data files that no row of the catalog names.

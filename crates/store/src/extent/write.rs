@@ -28,6 +28,8 @@ use crate::extent::{StagedExtent, sort};
 use crate::fault::{FaultPoint, Faults};
 use crate::files::{self, DataFile, Failure, FaultyFile, Layout, TableDirectory};
 use crate::id::{DatabaseId, ExtentId, TableId};
+use crate::roots::Place;
+use crate::roots::remote::Spooled;
 use crate::task::{BatchSink, WriterTask};
 
 /// Key of the file metadata that names the columns' KQL types, for whoever finds a file without its catalog.
@@ -200,7 +202,9 @@ impl ExtentWriter {
         if !self.done.is_empty() {
             let directory = self.target.directory.path();
             self.faults.at(FaultPoint::DirectorySync).map_err(Error::io("sync directory", directory))?;
-            files::sync_directory(directory)?;
+            if self.target.directory.place().remote().is_none() {
+                files::sync_directory(directory)?;
+            }
         }
         Ok(std::mem::take(&mut self.done))
     }
@@ -279,7 +283,7 @@ impl ExtentWriter {
 
     fn close(&mut self) -> Result<()> {
         if let Some(open) = self.open.take() {
-            self.done.push(open.close(&self.target)?);
+            self.done.push(open.close(&self.target, &self.faults)?);
         }
         Ok(())
     }
@@ -342,6 +346,8 @@ struct OpenFile {
     original_bytes: u64,
     /// Deletes the file unless it is committed.
     file: Arc<DataFile>,
+    /// Where it lies until it is put into its store.
+    spooled: Option<Spooled>,
     failure: Failure,
 }
 
@@ -360,10 +366,21 @@ impl OpenFile {
         layout: FileLayout,
     ) -> Result<Self> {
         let directory = target.directory.path();
-        files::create_directory(directory)?;
         let id = ExtentId::random();
-        let path = directory.join(format!("{id}.parquet"));
+        let mut path = directory.join(format!("{id}.parquet"));
+        let place = target.directory.place();
+        let mut spooled = None;
+        match place {
+            Place::Store(remote) => spooled = Some(Spooled(remote.spool().join(format!("{id}.parquet")))),
+            other => {
+                other.check_writable(target.database)?;
+                files::create_directory(directory)?;
+            }
+        }
         let file = DataFile::staged(path.clone(), Arc::clone(&target.directory));
+        if let Some(Spooled(here)) = &spooled {
+            path = here.clone();
+        }
         let failure = Failure::default();
         let out = FaultyFile::create(&path, faults.clone(), failure.clone())?;
         let schema = rest_schema(&target.shape, &layout.ticks);
@@ -374,7 +391,7 @@ impl OpenFile {
             .and_then(ArrowWriter::into_serialized_writer)
             .map_err(|error| failure.explain(&path, error))?;
         let collectors = target.shape.columns.iter().map(|column| Collector::new(column.ty)).collect();
-        Ok(Self { id, writer, columns, schema, layout, collectors, rows: 0, original_bytes: 0, file, failure })
+        Ok(Self { id, writer, columns, schema, layout, collectors, rows: 0, original_bytes: 0, file, spooled, failure })
     }
 
     fn observe(&mut self, batch: &RecordBatch) {
@@ -435,10 +452,18 @@ impl OpenFile {
         Ok(())
     }
 
-    fn close(mut self, target: &Target) -> Result<StagedExtent> {
+    fn close(mut self, target: &Target, faults: &Faults) -> Result<StagedExtent> {
         self.writer.finish().map_err(|error| self.failure.explain(self.file.path(), error))?;
         let bytes = self.writer.bytes_written() as u64;
-        self.writer.inner().sync(self.file.path())?;
+        match (&self.spooled, target.directory.place().remote()) {
+            (Some(Spooled(here)), Some(remote)) => {
+                let at = |point| faults.at(point).map_err(Error::io("put", self.file.path()));
+                at(FaultPoint::Upload)?;
+                remote.put_file(&self.file.relative(), here)?;
+                at(FaultPoint::Upload)?;
+            }
+            _ => self.writer.inner().sync(self.file.path())?,
+        }
         let ticks = self.layout.ticks;
         let columns = target.shape.columns.iter().zip(self.collectors).enumerate();
         let columns = columns

@@ -29,7 +29,7 @@ async fn filled() -> TempDir {
 }
 
 async fn check(directory: &Path, deep: bool, repair: bool) -> CheckReport {
-    check_directory(directory, CheckOptions { deep, repair }).await.unwrap()
+    check_directory(directory, CheckOptions { deep, repair, ..CheckOptions::default() }).await.unwrap()
 }
 
 fn messages(report: &CheckReport) -> Vec<String> {
@@ -76,7 +76,7 @@ async fn what_nobody_names_and_a_wrong_mirror_are_mended() {
     fs::remove_file(directory.path().join("tidewater.version")).unwrap();
     let report = check(directory.path(), false, false).await;
     assert_eq!(report.findings.len(), 3, "{:?}", messages(&report));
-    assert!(report.findings.iter().all(|finding| finding.severity == Severity::Warning));
+    assert!(report.findings.iter().all(|finding| finding.severity != Severity::Error));
     assert!(!report.is_clean());
     assert!(check(directory.path(), false, true).await.is_clean());
     assert!(!stray.exists() && !log.exists());
@@ -153,7 +153,7 @@ async fn a_backup_or_restore_that_breaks_off_is_gone_on_with() {
             FaultPoint::Backup if left.fetch_sub(1, Ordering::SeqCst) == 0 => Err(io::ErrorKind::StorageFull.into()),
             _ => Ok(()),
         });
-        let options = BackupOptions { copy: step % 2 == 0, faults };
+        let options = BackupOptions { copy: step % 2 == 0, faults, ..BackupOptions::default() };
         let broken = back_up(directory.path(), &backup, &options);
         let _ = broken;
     }
@@ -162,7 +162,7 @@ async fn a_backup_or_restore_that_breaks_off_is_gone_on_with() {
         FaultPoint::Backup => Err(io::ErrorKind::StorageFull.into()),
         _ => Ok(()),
     });
-    restore(&backup, &back, &BackupOptions { copy: false, faults }).unwrap_err();
+    restore(&backup, &back, &BackupOptions { faults, ..BackupOptions::default() }).unwrap_err();
     let refused = Store::open(&back, small()).unwrap_err().to_string();
     assert!(refused.contains("has not ended"), "{refused}");
     restore(&backup, &back, &BackupOptions::default()).unwrap();

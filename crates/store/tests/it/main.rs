@@ -13,4 +13,5 @@ mod files;
 mod jobs;
 mod merge;
 mod order;
+mod roots;
 mod scan;
