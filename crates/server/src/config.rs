@@ -550,6 +550,24 @@ mod tests {
     }
 
     #[test]
+    fn roots_of_databases_come_from_their_own_tables_and_their_secrets_are_not_shown() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text =
+            "database_roots = \"file:///more\"\n[databases.Logs]\nroot = \"s3://b/p;AwsCredentials=id,secret\"\n";
+        std::fs::write(file.path(), text).unwrap();
+        let values = read_file(file.path()).unwrap();
+        let sources = Sources { file: Some((file.path().to_path_buf(), values)), ..Sources::default() };
+        let (config, shown) = Config::of(&sources).unwrap();
+        assert_eq!(config.database_roots, ["file:///more", "Logs=s3://b/p;AwsCredentials=id,secret"]);
+        let row = shown.iter().find(|row| row.name == "database_roots").unwrap();
+        assert_eq!(row.value, "file:///more Logs=s3://b/p;***");
+        for wrong in ["[databases.X]\n", "[databases.X]\nrot = 'a'\n", "[databases]\nX = 'a'\n"] {
+            std::fs::write(file.path(), wrong).unwrap();
+            assert!(read_file(file.path()).unwrap_err().contains("root ="), "{wrong}");
+        }
+    }
+
+    #[test]
     fn unknown_settings_are_refused_with_the_nearest_name() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "lisen = \"127.0.0.1:1\"\n").unwrap();
