@@ -65,7 +65,10 @@ pub fn router(app: App) -> Router {
 }
 
 async fn missing(request: Request) -> Response {
-    let response = unserved(&request, StatusCode::NOT_FOUND, "nothing is served at");
+    let response = match request.uri().path().starts_with(queries::PREFIX) {
+        true => queries::missing(request.method(), request.uri().path()),
+        false => unserved(&request, StatusCode::NOT_FOUND, "nothing is served at"),
+    };
     unread(request, response).await
 }
 

@@ -235,7 +235,7 @@ impl<K> State<K> {
 }
 
 /// Bytes of a batch's values, whatever buffers they share.
-fn data_bytes(batch: &RecordBatch) -> u64 {
+pub(crate) fn data_bytes(batch: &RecordBatch) -> u64 {
     batch.columns().iter().map(|array| column_bytes(array.as_ref(), 0, array.len())).sum()
 }
 

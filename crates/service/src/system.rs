@@ -25,6 +25,7 @@ use crate::jobs::{RegisteredJob, Tenant, registered};
 use crate::journal::{CANCELLED, COMPLETED, Entry, IN_PROGRESS, Journal, QUERIES, Sort};
 use crate::rights::Access;
 use crate::table::{Cell, Columns, TableBuilder};
+use crate::usage::Consumption;
 
 /// The database that is there without having been made; one of this name that somebody made hides it.
 pub(crate) const DATABASE: &str = "system";
@@ -53,6 +54,10 @@ const COLUMNS: Columns = &[
     ("templateName", KqlType::String),
     ("scheduleId", KqlType::String),
     ("application", KqlType::String),
+    ("totalCpu", KqlType::TimeSpan),
+    ("memoryPeak", KqlType::Long),
+    ("scannedRows", KqlType::Long),
+    ("scannedBytes", KqlType::Long),
 ];
 
 fn schema() -> TableSchema {
@@ -216,7 +221,7 @@ impl Register {
     }
 
     fn row_of_job(&self, record: &JobRecord) -> Option<Vec<Cell>> {
-        let RegisteredJob { job, tenant, language, database, text } = registered(record)?;
+        let RegisteredJob { job, tenant, language, database, text, used } = registered(record)?;
         let database = database.unwrap_or_default();
         // A job's record is its maker's and the administrators', as everywhere.
         let is_own = self.user.as_deref() == Some(job.user.as_str()) || self.access.is_own(&job.user);
@@ -224,7 +229,7 @@ impl Register {
             return None;
         }
         let error = job.errors.first();
-        Some(vec![
+        let mut row = vec![
             job.id.into(),
             language.name().into(),
             job.state.name().into(),
@@ -244,7 +249,9 @@ impl Register {
             job.template_name.as_deref().into(),
             job.schedule.as_ref().map(|run| run.schedule.as_str()).into(),
             "".into(),
-        ])
+        ];
+        row.extend(figures(used.as_ref()));
+        Some(row)
     }
 
     /// The queries of Kusto's API, newest first.
@@ -270,7 +277,9 @@ fn row_of_entry(entry: &Entry) -> Vec<Cell> {
         _ if entry.failure_code == "Timeout" => "TIMEOUT",
         _ => "FAILED",
     };
-    vec![
+    let has_ended = entry.state != IN_PROGRESS;
+    let rows: u64 = entry.consumption.tables.iter().map(|table| table.rows).sum();
+    let mut row = vec![
         entry.client_request_id.as_str().into(),
         "kql".into(),
         state.into(),
@@ -283,12 +292,27 @@ fn row_of_entry(entry: &Entry) -> Vec<Cell> {
         entry.started_ticks.into(),
         entry.updated_ticks.into(),
         (entry.duration_ticks / TICKS_PER_MILLISECOND).into(),
-        Cell::Null,
+        if has_ended { rows.into() } else { Cell::Null },
         entry.failure_code.as_str().into(),
         entry.failure.as_str().into(),
         "".into(),
         "".into(),
         "".into(),
         entry.application.as_str().into(),
-    ]
+    ];
+    row.extend(figures(has_ended.then_some(&entry.consumption)));
+    row
+}
+
+/// What a query took; nulls while that is open.
+fn figures(used: Option<&Consumption>) -> [Cell; 4] {
+    match used {
+        None => [Cell::Null, Cell::Null, Cell::Null, Cell::Null],
+        Some(used) => [
+            (used.user_ticks + used.kernel_ticks).into(),
+            used.peak_bytes.into(),
+            used.scans.scanned_rows.into(),
+            used.scans.scanned_bytes.into(),
+        ],
+    }
 }

@@ -4,6 +4,8 @@
 //! microseconds that never gives the same value twice in a scope, changes that are one transaction each, and answers
 //! only after the disk has confirmed. Source: query-service-api section 8, "Ties in `created`".
 
+mod list;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +19,11 @@ use crate::error::{Entity, Error, Result};
 use crate::fault::{FaultPoint, Faults};
 use crate::store::{Clock, blocking};
 
+use list::Readers;
+pub use list::{JobCondition, JobMember};
+
 const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS jobs (
   kind TEXT NOT NULL, scope TEXT NOT NULL, id TEXT NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL,
   state TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, scope, id)) STRICT;
@@ -86,7 +92,7 @@ pub struct JobPage {
 pub struct JobStore {
     inner: Arc<Mutex<Inner>>,
     /// For lists, which may be long: they see what is committed and keep nobody from submitting.
-    reader: Arc<Mutex<Connection>>,
+    readers: Readers,
 }
 
 struct Inner {
@@ -107,8 +113,9 @@ impl JobStore {
     pub(crate) fn open(path: &Path, clock: Clock, faults: Faults) -> Result<Self> {
         let connection = sqlite::connect(path)?;
         connection.execute_batch(SCHEMA)?;
-        let reader = Arc::new(Mutex::new(sqlite::connect(path)?));
-        Ok(Self { inner: Arc::new(Mutex::new(Inner { connection, faults, clock, last: HashMap::new() })), reader })
+        connection.execute_batch(&list::indexes())?;
+        let readers = Readers::new(path);
+        Ok(Self { inner: Arc::new(Mutex::new(Inner { connection, faults, clock, last: HashMap::new() })), readers })
     }
 
     /// Stores a new record; `make` gets its creation time and gives state and value.
@@ -191,8 +198,24 @@ impl JobStore {
             let updated = if touch { now } else { before.updated };
             let record = JobRecord { state, value, updated, ..before };
             save(&transaction, &record)?;
+            if touch {
+                // The record says itself now what a commit has noted for it.
+                transaction.prepare_cached("DELETE FROM notes WHERE name = ?1")?.execute([&record.id])?;
+            }
             transaction.commit()?;
             Ok(Some((record, outcome)))
+        })
+        .await
+    }
+
+    /// What a commit of data has noted for a record that was not changed since.
+    pub async fn note(&self, id: &str) -> Result<Option<Value>> {
+        let id = id.to_string();
+        self.run(move |inner| {
+            let mut statement = inner.connection.prepare_cached("SELECT value FROM notes WHERE name = ?1")?;
+            let text: Option<String> = statement.query_row([id], |row| row.get(0)).optional()?;
+            let value = text.map(|text| serde_json::from_str(&text)).transpose();
+            value.map_err(|error| Error::Corrupt(format!("note of a job: {error}")))
         })
         .await
     }
@@ -223,39 +246,6 @@ impl JobStore {
         self.run(move |inner| {
             let sql = "DELETE FROM jobs WHERE kind = ?1 AND created < ?2";
             Ok(inner.connection.execute(sql, params![kind, created])?)
-        })
-        .await
-    }
-
-    /// Records in order, those that `keep` accepts, at most `page.limit`.
-    pub async fn list(
-        &self,
-        kind: &str,
-        scope: &str,
-        page: JobPage,
-        mut keep: impl FnMut(&JobRecord) -> bool + Send + 'static,
-    ) -> Result<Vec<JobRecord>> {
-        let (kind, scope) = (kind.to_string(), scope.to_string());
-        self.read(move |connection| {
-            let column = page.order.column();
-            let direction = if page.descending { "DESC" } else { "ASC" };
-            let sql = format!(
-                "SELECT {COLUMNS} FROM jobs WHERE kind = ?1 AND scope = ?2 AND {column} BETWEEN ?3 AND ?4
-                 ORDER BY {column} {direction}"
-            );
-            let mut statement = connection.prepare_cached(&sql)?;
-            let (from, to) = (page.from.unwrap_or(i64::MIN), page.to.unwrap_or(i64::MAX));
-            let mut rows = statement.query(params![kind, scope, from, to])?;
-            let mut found = Vec::new();
-            while found.len() < page.limit
-                && let Some(row) = rows.next()?
-            {
-                let record = read(row)?;
-                if keep(&record) {
-                    found.push(record);
-                }
-            }
-            Ok(found)
         })
         .await
     }
@@ -348,8 +338,8 @@ impl JobStore {
     }
 
     async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
-        let reader = Arc::clone(&self.reader);
-        blocking(move || work(&reader.lock())).await
+        let readers = self.readers.clone();
+        blocking(move || readers.with(work)).await
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Inner) -> Result<T> + Send + 'static) -> Result<T> {

@@ -48,7 +48,7 @@ pub use extent::write::{ExtentWriter, ExtentWriterTask, Target, WriteOptions};
 pub use fault::{FaultPoint, Faults};
 pub use files::DataFile;
 pub use id::{DatabaseId, ExtentId, TableId};
-pub use jobs::{JobOrder, JobPage, JobRecord, JobStore};
+pub use jobs::{JobCondition, JobMember, JobOrder, JobPage, JobRecord, JobStore};
 pub use log::{Log, LogBounds, LogFilter, LogRecord};
 pub use results::{ResultLimits, ResultRows, ResultStore, ResultWriter, RowsWriterTask};
 pub use roots::guard::UNREACHABLE;

@@ -19,12 +19,13 @@ use datafusion::common::ScalarValue;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::SessionContext;
+use datafusion::functions::core::expr_fn::nullif;
 use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility, cast, ident,
+    Volatility, cast, ident, lit,
 };
 use tidewater_functions::convert;
 use tidewater_kql::value::datetime::UNIX_EPOCH_TICKS;
@@ -68,7 +69,9 @@ pub fn sql_columns(plan: LogicalPlan, schema: &TableSchema) -> Result<LogicalPla
             KqlType::DateTime => ScalarUDF::from(TicksToTimestamp::new()).call(vec![value]),
             KqlType::Guid => convert::expr(value, KqlType::Guid, KqlType::String)?,
             KqlType::Decimal => {
-                cast(convert::expr(value, KqlType::Decimal, KqlType::String)?, DataType::Decimal128(38, 18))
+                // The text of a null is the empty one.
+                let text = nullif(convert::expr(value, KqlType::Decimal, KqlType::String)?, lit(""));
+                cast(text, DataType::Decimal128(38, 18))
             }
             _ => value,
         };

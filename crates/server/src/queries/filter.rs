@@ -4,6 +4,8 @@ use tidewater_service::jobs::Filter;
 
 use super::problem::Problem;
 
+/// Ids in a filter by datasets.
+const MAX_DATASETS: usize = 10;
 const OPERATORS: [&str; 7] = [">=", "<=", "==", "!=", ">", "<", "~"];
 /// What fields the lists can be filtered by. Source: query-service-api sections 9, 14 and 15.
 pub(super) mod fields {
@@ -76,6 +78,9 @@ fn filter(text: &str, fields: &[fields::Field]) -> Result<Filter, Problem> {
     if value.is_empty() {
         return Err(refused("has no value"));
     }
+    if field == "referenced_datasets" && value.split("||").count() > MAX_DATASETS {
+        return Err(refused(&format!("names more than {MAX_DATASETS} datasets")));
+    }
     let instant = match field {
         "created" | "updated" if op != "~" => {
             Some(instant(&value).map(|(first, _)| first).ok_or_else(|| refused("has no readable time"))?)
@@ -83,6 +88,16 @@ fn filter(text: &str, fields: &[fields::Field]) -> Result<Filter, Problem> {
         _ => None,
     };
     Ok(Filter { field: field.to_string(), op: op.to_string(), value, instant })
+}
+
+/// Refuses a second filter on what may be asked for once.
+pub(super) fn once(filters: &[Filter]) -> Result<(), Problem> {
+    for field in ["sql", "templateName"] {
+        if filters.iter().filter(|filter| filter.field.eq_ignore_ascii_case(field)).count() > 1 {
+            return Err(Problem::bad(format!("property: '{field}' can be asked for once")));
+        }
+    }
+    Ok(())
 }
 
 /// Reads a date or date-time as the first and last microsecond it stands for: a whole millisecond

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use tidewater_service::jobs::{ListRequest, Listed, Page};
 
-use super::filter::{fields, filters, instant};
+use super::filter::{fields, filters, instant, once};
 use super::headers::Caller;
 use super::problem::Problem;
 use super::{Answer, Arguments, PREFIX, answer, argument, flag, object};
@@ -55,6 +55,7 @@ impl<'a> Asked<'a> {
         for property in &properties {
             all.extend(filters(property, fields)?);
         }
+        once(&all)?;
         let request = ListRequest {
             by_updated,
             descending,

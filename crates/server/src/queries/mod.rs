@@ -48,6 +48,11 @@ pub fn is_path(path: &str) -> bool {
     routes::is_path(path.strip_prefix(PREFIX).unwrap_or(path))
 }
 
+/// 404 for an address below the prefix that is none of this API's.
+pub fn missing(method: &axum::http::Method, path: &str) -> Response {
+    Problem::new(StatusCode::NOT_FOUND, format!("nothing is served at {method} {path}")).into_response()
+}
+
 /// 401, with the gateway's codes: nothing shown, or something void.
 pub fn unauthorized(headers: &HeaderMap, reason: &str) -> Response {
     let code = if headers.contains_key("authorization") { "401013" } else { "403010" };

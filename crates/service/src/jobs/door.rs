@@ -48,6 +48,7 @@ use crate::context::{Context, DEFAULT_DATABASE};
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::journal::{Mark, Sort};
+use crate::limits::data_bytes;
 use crate::memory::{self, MemoryBounds};
 use crate::service::Service;
 use crate::usage::{Phase, Usage};
@@ -552,6 +553,7 @@ impl SqlSession {
             schedule: None,
             language: Language::Sql,
             hidden: is_hidden,
+            used: None,
         }
     }
 
@@ -578,6 +580,7 @@ impl SqlSession {
             usage: Usage::default(),
             identity: Arc::clone(&self.owner.identity),
             session: Some(self.extras(values)),
+            commits: Default::default(),
         };
         let service = self.service.clone();
         let mut ended = service.clone().spawn(async move { run.carry_out(&service).await });
@@ -646,6 +649,7 @@ impl SqlSession {
         let record = self.record(self.body(&asked.text, asked.is_hidden), State::InProgress).await?;
         let mut context = self.context_of(&record.id);
         context.cancel = record.live.cancel.clone();
+        context.usage.end_with(&context.cancel, context.deadline);
         let mark = self.service.inner().journal.begin(Sort::Query, &context, &asked.text);
         mark.note(|entry| entry.is_job = true);
         let mut end = End {
@@ -654,6 +658,7 @@ impl SqlSession {
             id: record.id,
             live: record.live.clone(),
             mark: Arc::clone(&mark),
+            usage: context.usage.clone(),
             outcome: None,
             rows: 0,
             permit: None,
@@ -678,7 +683,9 @@ impl SqlSession {
             });
             named.await.map_err(|error| system(&error.into()))?;
         }
-        let reading = Reading { stream, schema: Arc::clone(&schema), end, cancel, deadline: context.deadline };
+        let stream = context.usage.stream(stream);
+        let account = (context.usage.clone(), context.usage.open_table());
+        let reading = Reading { stream, schema: Arc::clone(&schema), end, cancel, deadline: context.deadline, account };
         let rows = futures::stream::unfold(Some(reading), |reading| async move {
             let mut reading = reading?;
             let item = reading.next().await?;
@@ -847,6 +854,8 @@ struct End {
     id: String,
     live: Live,
     mark: Arc<Mark>,
+    /// What it takes.
+    usage: Usage,
     /// `None` while it runs; dropped then, nobody wanted the rest.
     outcome: Option<Result<(), SqlFault>>,
     rows: u64,
@@ -867,6 +876,7 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         let rows = self.rows;
+        let used = self.usage.consumption();
         let (state, errors) = match self.outcome.take() {
             Some(Ok(())) => (State::Success, Vec::new()),
             // A client may stop reading where it has seen enough.
@@ -884,6 +894,7 @@ impl Drop for End {
         self.service.clone().spawn(async move {
             let stored = advance(&service, &scope, &id, state, move |body, _| {
                 body.row_count = rows;
+                body.used = Some(used);
                 body.errors = errors;
             });
             if let Err(error) = stored.await {
@@ -897,11 +908,13 @@ impl Drop for End {
 
 /// A stream that ends with its time, its cancellation, or its last row.
 struct Reading {
-    stream: datafusion::execution::SendableRecordBatchStream,
+    stream: crate::usage::Measured<datafusion::execution::SendableRecordBatchStream>,
     schema: SchemaRef,
     end: End,
     cancel: CancellationToken,
     deadline: Instant,
+    /// Where its rows are counted.
+    account: (Usage, usize),
 }
 
 impl Reading {
@@ -919,7 +932,10 @@ impl Reading {
         };
         match &item {
             None => self.end.outcome = Some(Ok(())),
-            Some(Ok(batch)) => self.end.rows += batch.num_rows() as u64,
+            Some(Ok(batch)) => {
+                self.end.rows += batch.num_rows() as u64;
+                self.account.0.grow_table(self.account.1, batch.num_rows() as u64, data_bytes(batch));
+            }
             Some(Err(fault)) => self.end.fail(fault.clone()),
         }
         item

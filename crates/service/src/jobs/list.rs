@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tidewater_store::{JobOrder, JobPage, JobRecord};
+use tidewater_store::{JobCondition, JobMember, JobOrder, JobPage, JobRecord};
 
-use super::{Body, Job, KIND, Tenant, dataset_id, job_of, now_micros};
+use super::owners::Seen;
+use super::{Body, Job, KIND, State, Tenant, dataset_id, job_of, now_micros};
 use crate::error::Result;
 use crate::service::Service;
 
@@ -69,9 +70,14 @@ impl Service {
     /// Lists a tenant's jobs.
     pub async fn list_jobs(&self, tenant: &Tenant, request: ListRequest) -> Result<Page<Job>> {
         let (asked, seen) = (request.clone(), self.seen(tenant));
+        let mut conditions: Vec<JobCondition> = request.filters.iter().filter_map(Filter::condition).collect();
+        if let Seen::Of(user) = &seen {
+            conditions.push(JobCondition::Member(JobMember::User, user.clone()));
+        }
         let keep: Keep = Arc::new(move |record| seen.holds(record) && keep(record, &asked));
         let now = now_micros();
-        self.list_records(KIND, &tenant.scope(), &request, keep, |record| job_of(record, now)).await
+        let make = |record: &JobRecord| job_of(record, now);
+        self.list_records_where(KIND, &tenant.scope(), &request, (conditions, keep), make).await
     }
 
     /// Lists records of a kind; `make` turns them into items.
@@ -81,6 +87,18 @@ impl Service {
         scope: &str,
         request: &ListRequest,
         keep: Keep,
+        make: impl Fn(&JobRecord) -> Result<T>,
+    ) -> Result<Page<T>> {
+        self.list_records_where(kind, scope, request, (Vec::new(), keep), make).await
+    }
+
+    /// Lists those that meet conditions and are kept.
+    async fn list_records_where<T>(
+        &self,
+        kind: &str,
+        scope: &str,
+        request: &ListRequest,
+        (conditions, keep): (Vec<JobCondition>, Keep),
         make: impl Fn(&JobRecord) -> Result<T>,
     ) -> Result<Page<T>> {
         let order = if request.by_updated { JobOrder::Updated } else { JobOrder::Created };
@@ -97,7 +115,8 @@ impl Service {
         }
         let page = JobPage { order, descending: reads_down, from, to, limit: request.limit + 1 };
         let kept = Arc::clone(&keep);
-        let mut records = self.store().jobs().list(kind, scope, page, move |record| kept(record)).await?;
+        let jobs = self.store().jobs();
+        let mut records = jobs.list_where(kind, scope, page, conditions.clone(), move |record| kept(record)).await?;
         let mut next = None;
         if request.before_start {
             records.truncate(request.limit);
@@ -106,7 +125,7 @@ impl Service {
             if let Some((first, last)) = request.start {
                 let (from, to) = if request.descending { (None, Some(last)) } else { (Some(first), None) };
                 let page = JobPage { order, descending: request.descending, from, to, limit: 1 };
-                next = self.store().jobs().list(kind, scope, page, move |record| keep(record)).await?.pop();
+                next = jobs.list_where(kind, scope, page, conditions, move |record| keep(record)).await?.pop();
             }
         } else if records.len() > request.limit {
             next = records.pop();
@@ -136,6 +155,46 @@ fn keep(record: &JobRecord, asked: &ListRequest) -> bool {
 }
 
 impl Filter {
+    /// What the store can decide of it; it is looked at again in each record that is left.
+    fn condition(&self) -> Option<JobCondition> {
+        let is_equal = self.op == "==";
+        let member = |member| is_equal.then(|| JobCondition::Member(member, self.value.clone()));
+        match self.field.as_str() {
+            "created" => self.times().map(|(first, last)| JobCondition::Created(first, last)),
+            "updated" => self.times().map(|(first, last)| JobCondition::Updated(first, last)),
+            "state" => {
+                let states = State::ALL.into_iter().map(State::name).filter(|name| self.text(name));
+                Some(JobCondition::States(states.map(str::to_string).collect()))
+            }
+            "id" if is_equal => Some(JobCondition::Id(self.value.clone())),
+            "userId" => member(JobMember::User),
+            "client" => member(JobMember::Client),
+            "scheduleId" => member(JobMember::Schedule),
+            "scheduleRunId" => member(JobMember::Run),
+            "templateId" => member(JobMember::Template),
+            "sql" | "SQL" | "templateName" => {
+                // As the value stands inside the JSON text of the record.
+                let text = serde_json::to_string(&self.value).ok()?;
+                Some(JobCondition::Holds(text[1..text.len() - 1].to_string()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The microseconds whose milliseconds fit, ends included; `None` when they are not one stretch.
+    fn times(&self) -> Option<(i64, i64)> {
+        let first = self.instant?.div_euclid(1000).checked_mul(1000)?;
+        let last = first.checked_add(999)?;
+        Some(match self.op.as_str() {
+            "==" => (first, last),
+            ">" => (last.checked_add(1)?, i64::MAX),
+            ">=" => (first, i64::MAX),
+            "<" => (i64::MIN, first.checked_sub(1)?),
+            "<=" => (i64::MIN, last),
+            _ => return None,
+        })
+    }
+
     fn by(&self, ordering: std::cmp::Ordering) -> bool {
         match self.op.as_str() {
             "==" => ordering.is_eq(),

@@ -42,6 +42,7 @@ pub use times::{CatchUp, Times};
 
 use crate::error::{Error, Result};
 use crate::service::Service;
+use crate::usage::Consumption;
 
 pub(crate) const KIND: &str = "query";
 /// Jobs that run at once; others wait in SUBMITTED.
@@ -195,6 +196,9 @@ struct Body {
     /// Nobody wrote it: a client asked what there is.
     #[serde(default)]
     hidden: bool,
+    /// What it took.
+    #[serde(default)]
+    used: Option<Consumption>,
 }
 
 /// The run of a schedule that a job is.
@@ -298,6 +302,7 @@ pub(crate) struct RegisteredJob {
     pub(crate) language: Language,
     pub(crate) database: Option<String>,
     pub(crate) text: String,
+    pub(crate) used: Option<Consumption>,
 }
 
 /// A record as the register shows it; `None` for what was soft-deleted, is hidden or cannot be read.
@@ -313,6 +318,7 @@ pub(crate) fn registered(record: &JobRecord) -> Option<RegisteredJob> {
         language: body.language,
         database: body.database,
         text,
+        used: body.used,
     })
 }
 
@@ -424,10 +430,18 @@ impl Service {
         Ok(self.store().jobs().amend(KIND, &tenant.scope(), id, hide).await?.is_some())
     }
 
-    /// Ends the jobs that a former process left unfinished: FAILED, 58000. To be called once at the start.
+    /// Ends the jobs that a former process left unfinished: FAILED, 58000, or SUCCESS where what they write was
+    /// committed. To be called once at the start.
     pub async fn recover_jobs(&self) -> Result<usize> {
         let left = self.store().jobs().in_states(KIND, &[State::Submitted.name(), State::InProgress.name()]).await?;
         for record in &left {
+            // The data were there before the record could say so.
+            if let Some(note) = self.store().jobs().note(&record.id).await?
+                && let Ok(end) = serde_json::from_value::<runner::Written>(note)
+            {
+                runner::advance(self, &record.scope, &record.id, State::Success, move |body, _| end.tell(body)).await?;
+                continue;
+            }
             let error = JobError {
                 code: "58000".into(),
                 message: "the server stopped before the query ended".into(),

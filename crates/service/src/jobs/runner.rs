@@ -5,6 +5,7 @@ mod block;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -17,6 +18,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 use futures::{FutureExt, Stream, StreamExt};
+use serde::{Deserialize, Serialize};
 use tidewater_formats::{Rejects, engine_batch};
 use tidewater_kql::{KqlType, TableSchema};
 use tidewater_plan::CatalogView;
@@ -33,6 +35,7 @@ use crate::context::{Context, DEFAULT_DATABASE};
 use crate::error::{Error, Fault, Result};
 use crate::identity::Identity;
 use crate::journal::{Mark, Sort};
+use crate::limits::data_bytes;
 use crate::memory::{self, MemoryBounds};
 use crate::query::plan_context;
 use crate::rights::roles::admins_of_new;
@@ -56,6 +59,23 @@ pub(super) struct Run {
     pub(super) identity: Arc<Identity>,
     /// The session whose statement this is.
     pub(super) session: Option<SessionScope>,
+    /// A commit is under way: who cancels now comes too late.
+    pub(super) commits: AtomicBool,
+}
+
+/// What the commit of a job's data notes for its record.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Written {
+    rows: u64,
+    created: Option<(String, String)>,
+}
+
+impl Written {
+    /// Brings the record up to date.
+    pub(super) fn tell(self, body: &mut Body) {
+        body.row_count = self.rows;
+        body.created_dataset = self.created;
+    }
 }
 
 /// What a finished statement did.
@@ -187,6 +207,7 @@ impl Run {
             Err(SqlFault::new(sql::SYSTEM, "an internal error stopped the query").into())
         });
         let mut end = State::Success;
+        let used = self.usage.consumption();
         let schedule = self.body.schedule.as_ref().map(|run| run.schedule.as_str());
         let is_watched = service.foretell(&self.scope, &self.id, schedule).await;
         let stored = match outcome {
@@ -195,13 +216,18 @@ impl Run {
                     body.row_count = done.rows;
                     body.created_dataset = done.created;
                     body.kept = done.kept;
+                    body.used = Some(used);
                 })
                 .await
             }
             Err(stopped) => {
                 let (state, errors) = stopped.end();
                 end = state;
-                advance(service, &self.scope, &self.id, state, move |body, _| body.errors = errors).await
+                advance(service, &self.scope, &self.id, state, move |body, _| {
+                    body.errors = errors;
+                    body.used = Some(used);
+                })
+                .await
             }
         };
         if let Err(error) = stored {
@@ -227,12 +253,24 @@ impl Run {
         let time = if self.body.is_ctas || self.body.is_insert { BATCH_TIME } else { QUERY_TIME };
         let context = self.context(time);
         let text = self.body.effective_sql.as_deref().unwrap_or(&self.body.sql);
+        self.usage.end_with(&context.cancel, context.deadline);
         let mark = service.inner().journal.begin(Sort::Query, &context, text);
         mark.note(|entry| entry.is_job = true);
-        let outcome = tokio::select! {
-            outcome = self.usage.future(Phase::Execution, Box::pin(self.work(service, &context))) => outcome.map_err(Stopped::from),
+        let mut work = self.usage.future(Phase::Execution, Box::pin(self.work(service, &context)));
+        let stopped = tokio::select! {
+            biased;
+            outcome = &mut work => Ok(outcome),
             () = self.live.cancel.cancelled() => Err(Stopped::Cancelled),
             () = tokio::time::sleep_until(context.deadline.into()) => Err(Stopped::TimedOut(time)),
+        };
+        let outcome = match stopped {
+            Ok(Err(fault)) if fault.code == sql::CANCELLED && self.live.cancel.is_cancelled() => {
+                Err(Stopped::Cancelled)
+            }
+            Ok(outcome) => outcome.map_err(Stopped::from),
+            // What is being committed cannot be taken back: the record must not say that nothing happened.
+            Err(_) if self.commits.load(Ordering::Relaxed) => work.await.map_err(Stopped::from),
+            Err(stopped) => Err(stopped),
         };
         note(&mark, &outcome);
         outcome
@@ -407,10 +445,12 @@ impl Run {
         let mut writer =
             results.create_rows(kept.name(), Arc::clone(&schema), service.result_limits()).map_err(stored)?;
         let mut count = 0;
+        let account = self.usage.open_table();
         let mut batches = std::pin::pin!(batches);
         while let Some(batch) = batches.next().await {
             let batch = kept_batch(&batch?, &schema)?;
             count += batch.num_rows() as u64;
+            self.usage.grow_table(account, batch.num_rows() as u64, data_bytes(&batch));
             writer.write(batch).await.map_err(stored)?;
         }
         writer.finish().await.map_err(stored)?;
@@ -522,8 +562,9 @@ impl Run {
         let given = found.schema.clone();
         let (staged, count) = write(found, &given, writer, None).await?;
         let commit = Commit::new().create(new_table).add_all(staged, &[]);
-        service.store().commit(commit).await.map_err(|error| of_service(&error.into()))?;
-        Ok(Done { rows: count, created: Some((database, name.table.clone())), ..Done::default() })
+        let created = Some((database, name.table.clone()));
+        self.commit(service, commit, Written { rows: count, created: created.clone() }).await?;
+        Ok(Done { rows: count, created, ..Done::default() })
     }
 
     async fn insert(
@@ -558,9 +599,35 @@ impl Run {
         let given = TableSchema::new(positions.iter().map(|at| handle.schema.columns[*at].clone()).collect());
         let writer = service.store().writer_task(&table.target());
         let (staged, count) = write(found, &given, writer, Some((&handle.schema, &positions))).await?;
-        service.store().commit(Commit::new().add_all(staged, &[])).await.map_err(|error| of_service(&error.into()))?;
+        let commit = Commit::new().add_all(staged, &[]);
+        self.commit(service, commit, Written { rows: count, created: None }).await?;
         Ok(Done { rows: count, ..Done::default() })
     }
+
+    /// Commits what the statement has written. Where it is all that the job does, the commit notes it: a job whose data
+    /// are there is never told to have failed, however the process ends.
+    async fn commit(&self, service: &Service, commit: Commit, written: Written) -> Result<(), SqlFault> {
+        let is_all = match &self.work {
+            Work::Sql(statements) if self.session.is_none() => {
+                matches!(statements.as_slice(), [one] if is_one_write(one))
+            }
+            _ => true,
+        };
+        let note = serde_json::to_value(written).map_err(|error| system(&Error::internal(error.to_string())))?;
+        let commit = if is_all { commit.note(&self.id, note) } else { commit };
+        if self.live.cancel.is_cancelled() {
+            return Err(SqlFault::new(sql::CANCELLED, "the query was cancelled"));
+        }
+        self.commits.store(true, Ordering::Relaxed);
+        let outcome = service.store().commit(commit).await;
+        self.commits.store(false, Ordering::Relaxed);
+        outcome.map(drop).map_err(|error| of_service(&error.into()))
+    }
+}
+
+/// Whether a statement does one thing only.
+fn is_one_write(statement: &Statement) -> bool {
+    matches!(statement, Statement::Rows(_) | Statement::CreateTableAs { .. } | Statement::InsertInto { .. })
 }
 
 fn unknown_table(name: &TableName) -> SqlFault {

@@ -347,6 +347,7 @@ impl Service {
             schedule: submission.schedule,
             language: submission.language,
             hidden: false,
+            used: None,
         };
         let live = Live::default();
         {
@@ -368,8 +369,17 @@ impl Service {
         };
         let job = job_of(&record, record.created)?;
         let identity = Arc::new(submission.identity);
-        let run =
-            runner::Run { scope: record.scope, id, body, work, live, usage: Usage::default(), identity, session: None };
+        let run = runner::Run {
+            scope: record.scope,
+            id,
+            body,
+            work,
+            live,
+            usage: Usage::default(),
+            identity,
+            session: None,
+            commits: Default::default(),
+        };
         let service = self.clone();
         self.spawn(async move { run.carry_out(&service).await });
         Ok(job)

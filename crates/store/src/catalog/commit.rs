@@ -48,6 +48,7 @@ pub struct Commit {
     tag: Vec<(TableId, ExtentId, Vec<String>)>,
     drop_tables: Vec<TableId>,
     edits: Vec<PropertyEdit>,
+    note: Option<(String, serde_json::Value)>,
 }
 
 impl Commit {
@@ -111,6 +112,13 @@ impl Commit {
     /// Changes a property in the same transaction; nothing happens at all when its condition does not hold.
     pub fn edit(mut self, edit: PropertyEdit) -> Self {
         self.edits.push(edit);
+        self
+    }
+
+    /// Notes in the same transaction that a job has done this: what a restart finds when the job's record was not
+    /// brought up to date any more. The note lasts until the record changes.
+    pub fn note(mut self, job: &str, value: serde_json::Value) -> Self {
+        self.note = Some((job.to_string(), value));
         self
     }
 
@@ -213,5 +221,8 @@ pub(crate) fn plan(snapshot: &Snapshot, draft: &mut Draft, commit: Commit) -> Re
         }
     }
     plan::edit_properties(snapshot, draft, commit.edits)?;
+    if let Some((name, value)) = commit.note {
+        draft.changes.push(Change::Note { name, value });
+    }
     Ok(Outcome { extents, skipped: false })
 }

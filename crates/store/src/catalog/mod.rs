@@ -279,6 +279,13 @@ pub enum Change {
     },
     /// Removes a property.
     DropProperty(PropertyKey),
+    /// Writes a note beside the catalog: what a commit was part of. Snapshots do not show it.
+    Note {
+        /// Its name: a job's id.
+        name: String,
+        /// What it says.
+        value: serde_json::Value,
+    },
 }
 
 /// A transactional home for the catalog's rows.

@@ -552,6 +552,7 @@ impl Snapshot {
             Change::DropProperty(key) => {
                 Arc::make_mut(&mut self.properties).remove(key);
             }
+            Change::Note { .. } => {}
         }
         Ok(())
     }

@@ -33,6 +33,7 @@ CREATE INDEX IF NOT EXISTS extents_by_table ON extents (table_id);
 CREATE TABLE IF NOT EXISTS properties (
   owner TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
   PRIMARY KEY (owner, kind, name)) STRICT;
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 ";
 
 /// Opens a connection with the durability every writer of this file needs.
@@ -193,6 +194,9 @@ fn write(transaction: &Transaction<'_>, change: &Change) -> Result<()> {
         Change::DropProperty(key) => {
             let values = params![owner_text(key.owner), key.kind, key.name];
             execute(transaction, "DELETE FROM properties WHERE owner = ?1 AND kind = ?2 AND name = ?3", values)
+        }
+        Change::Note { name, value } => {
+            execute(transaction, "INSERT OR REPLACE INTO notes VALUES (?1, ?2)", params![name, to_json(value)?])
         }
     }
 }
