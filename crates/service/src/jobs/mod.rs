@@ -340,6 +340,8 @@ pub enum Cancelled {
 
 /// What runs and waits in this process.
 pub(crate) struct Running {
+    /// When this process began, as records count time.
+    began: i64,
     live: Mutex<HashMap<String, Live>>,
     queue: queue::Queue,
     engine: door::EngineCell,
@@ -363,6 +365,7 @@ struct Live {
 impl Default for Running {
     fn default() -> Self {
         Self {
+            began: now_micros(),
             live: Mutex::default(),
             engine: door::EngineCell::default(),
             queue: queue::Queue::new(MAX_RUNNING, MAX_RUNNING_EACH),

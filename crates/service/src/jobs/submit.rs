@@ -171,7 +171,9 @@ impl Service {
             let age = super::now_micros() - known.created;
             let job = known.value["job"].as_str().unwrap_or_default();
             let job = self.job(tenant, job, true).await?;
-            if age >= KEY_LIFE_MICROS || job.is_none() && age >= KEY_PENDING_MICROS {
+            // A former process that kept a key and did not come to its job will not come to it any more.
+            let is_void = age >= KEY_PENDING_MICROS || known.created < self.inner().jobs.began;
+            if age >= KEY_LIFE_MICROS || job.is_none() && is_void {
                 jobs.remove(KEY_KIND, &scope, &key).await?;
                 continue;
             }
