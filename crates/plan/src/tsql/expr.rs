@@ -12,6 +12,7 @@ use tidewater_kql::KqlType;
 use tidewater_kql::diagnostic::{AGGREGATE_MISPLACED, GENERAL, OPERAND_TYPE, UNRESOLVED, nearest};
 use tidewater_kql::value::{datetime, guid, timespan};
 
+use super::groups::SetsStep;
 use super::query::ScopeColumn;
 use super::windows::WINDOW;
 use super::{Fault, Result, Translator, functions, name, place_of, quoted};
@@ -102,6 +103,8 @@ impl<'s, 'q> Names<'s, 'q> {
 pub(super) struct Groups<'q> {
     keys: Vec<(&'q [Expr], Typed, String)>,
     aggregates: Vec<(String, String)>,
+    /// Where there are several sets of keys.
+    pub sets: Option<SetsStep>,
     /// The alias of the item at hand.
     pub preferred: Option<String>,
 }
@@ -127,6 +130,11 @@ impl<'q> Groups<'q> {
         Some(Typed::column(title, value.ty))
     }
 
+    /// The place of a key.
+    pub fn place_of(&self, expr: &Expr) -> Option<usize> {
+        self.keys.iter().position(|(own, ..)| own.first() == Some(expr))
+    }
+
     fn aggregate(&mut self, text: String, ty: Option<KqlType>, is_whole: bool) -> Typed {
         if let Some((title, _)) = self.aggregates.iter().find(|(_, own)| *own == text) {
             return Typed::column(title, ty);
@@ -144,6 +152,10 @@ impl<'q> Groups<'q> {
     pub fn step(&self) -> String {
         let aggregates: Vec<String> =
             self.aggregates.iter().map(|(title, text)| super::query::item(title, text)).collect();
+        if let Some(sets) = &self.sets {
+            let keys: Vec<(&Typed, &str)> = self.keys.iter().map(|(_, value, title)| (value, title.as_str())).collect();
+            return super::groups::step(&aggregates.join(", "), &keys, sets);
+        }
         let keys: Vec<String> =
             self.keys.iter().map(|(_, value, title)| super::query::item(title, &value.text)).collect();
         match (aggregates.is_empty(), keys.is_empty()) {
@@ -234,6 +246,8 @@ impl Translator<'_> {
             }
             Expr::IsNull(inner) => Ok(self.null_test("isnull", inner, names)?),
             Expr::IsNotNull(inner) => Ok(self.null_test("isnotnull", inner, names)?),
+            Expr::IsDistinctFrom(left, right) => self.distinct(left, right, true, names),
+            Expr::IsNotDistinctFrom(left, right) => self.distinct(left, right, false, names),
             Expr::Between { expr, negated, low, high } => {
                 let parts = [expr, low, high].map(|part| self.expr(part, names));
                 let [value, low, high] = parts;
@@ -279,6 +293,9 @@ impl Translator<'_> {
                 self.converted(value, data_type, None)
             }
             Expr::Convert { expr: inner, data_type: Some(ty), charset: None, styles, .. } => {
+                if let Some(digest) = self.digest_as_text(inner, ty, styles, names)? {
+                    return Ok(digest);
+                }
                 let value = self.expr(inner, names)?;
                 let style = match styles.as_slice() {
                     [] => None,
@@ -291,13 +308,15 @@ impl Translator<'_> {
             Expr::Substring { expr: inner, substring_from: Some(from), substring_for: Some(length), .. } => {
                 self.called("SUBSTRING", &[inner, from, length], names, place_of(expr))
             }
-            Expr::Trim { trim_where, trim_what: None, expr: inner, trim_characters: None } => {
+            Expr::Trim { trim_where, trim_what, expr: inner, trim_characters: None } => {
                 let what = match trim_where {
                     None | Some(TrimWhereField::Both) => "TRIM",
                     Some(TrimWhereField::Leading) => "LTRIM",
                     Some(TrimWhereField::Trailing) => "RTRIM",
                 };
-                self.called(what, &[inner], names, place_of(expr))
+                let mut arguments: Vec<&Expr> = vec![inner];
+                arguments.extend(trim_what.as_deref());
+                self.called(what, &arguments, names, place_of(expr))
             }
             Expr::Ceil { expr: inner, field: CeilFloorKind::DateTimeField(_) } => {
                 self.called("CEILING", &[inner], names, place_of(expr))
@@ -317,7 +336,7 @@ impl Translator<'_> {
         }
     }
 
-    fn refused(&self, expr: &Expr, what: impl std::fmt::Display) -> Fault {
+    pub(super) fn refused(&self, expr: &Expr, what: impl std::fmt::Display) -> Fault {
         let span = self.span(place_of(expr));
         tidewater_kql::Diagnostic::not_served(span, format!("T-SQL: {what}")).into()
     }
@@ -493,7 +512,7 @@ impl Translator<'_> {
         self.as_condition(value)
     }
 
-    fn as_condition(&self, value: Typed) -> Result<Typed> {
+    pub(super) fn as_condition(&self, value: Typed) -> Result<Typed> {
         match value.ty {
             Some(KqlType::Int | KqlType::Long) => {
                 Ok(Typed::new(format!("{} != 0", value.at(Level::Add)), BOOL, Level::Compare))
@@ -628,7 +647,7 @@ impl Translator<'_> {
     }
 
     /// Both sides in a type that KQL compares.
-    fn comparable(&self, left: Typed, right: Typed) -> Result<(Typed, Typed)> {
+    pub(super) fn comparable(&self, left: Typed, right: Typed) -> Result<(Typed, Typed)> {
         use KqlType::*;
         let (left, right) = self.without_null(left, right);
         let (Some(a), Some(b)) = (left.ty, right.ty) else { return Ok((left, right)) };
@@ -660,7 +679,7 @@ impl Translator<'_> {
         })
     }
 
-    fn comparison(&mut self, left: Typed, op: &BinaryOperator, right: Typed) -> Result<Typed> {
+    pub(super) fn comparison(&mut self, left: Typed, op: &BinaryOperator, right: Typed) -> Result<Typed> {
         use BinaryOperator as Op;
         let (left, right) = self.comparable(left, right)?;
         let sign = match op {
@@ -908,6 +927,10 @@ impl Translator<'_> {
                 _ => Err(self.not_served(format!("{} with named arguments or *", call.name))),
             })
             .collect::<Result<_>>()?;
+        let upper = own.to_ascii_uppercase();
+        if schema.is_none() && matches!(upper.as_str(), "GROUPING" | "GROUPING_ID") {
+            return self.grouping(&upper, &exprs, names, span);
+        }
         match schema.as_deref() {
             None | Some("dbo" | "sys") => self.called(&own, &exprs, names, span),
             Some("kusto") => self.kql_call(&own, &exprs, names, span),
@@ -916,7 +939,11 @@ impl Translator<'_> {
     }
 
     /// The text of an aggregate; its arguments see the rows.
-    fn aggregate(&mut self, call: &Function, names: &mut Names<'_, '_>) -> Result<(String, Option<KqlType>)> {
+    pub(super) fn aggregate(
+        &mut self,
+        call: &Function,
+        names: &mut Names<'_, '_>,
+    ) -> Result<(String, Option<KqlType>)> {
         let FunctionArguments::List(list) = &call.args else {
             return Err(self.not_served(format!("{} without arguments", call.name)));
         };
@@ -937,7 +964,7 @@ impl Translator<'_> {
     }
 }
 
-const BOOL: Option<KqlType> = Some(KqlType::Bool);
+pub(super) const BOOL: Option<KqlType> = Some(KqlType::Bool);
 
 enum Found<'s> {
     One(&'s ScopeColumn),
@@ -1001,15 +1028,15 @@ pub(super) fn conversion(ty: KqlType) -> &'static str {
     }
 }
 
-/// The operator that a LIKE pattern means, and its argument.
-fn like_operator(pattern: &str, escape: Option<char>) -> (&'static str, String) {
-    #[derive(PartialEq)]
-    enum Piece {
-        Character(char),
-        Any,
-        One,
-        Set(String),
-    }
+#[derive(PartialEq)]
+enum Piece {
+    Character(char),
+    Any,
+    One,
+    Set(String),
+}
+
+fn like_pieces(pattern: &str, escape: Option<char>) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut rest = pattern.chars().peekable();
     while let Some(character) = rest.next() {
@@ -1033,6 +1060,57 @@ fn like_operator(pattern: &str, escape: Option<char>) -> (&'static str, String) 
             other => pieces.push(Piece::Character(other)),
         }
     }
+    pieces
+}
+
+/// The regular expression that finds a pattern of PATINDEX in a text.
+pub(super) fn pattern_regex(pattern: &str) -> String {
+    let pieces = like_pieces(pattern, None);
+    let begin = pieces.iter().take_while(|piece| **piece == Piece::Any).count();
+    let inner = &pieces[begin..];
+    let inner = &inner[..inner.len() - inner.iter().rev().take_while(|piece| **piece == Piece::Any).count()];
+    let mut regex = String::from(if begin == 0 { "(?is)^" } else { "(?is)" });
+    write_regex(inner, &mut regex);
+    if pieces.last().is_some_and(|piece| *piece != Piece::Any) {
+        regex.push_str("\\z");
+    }
+    regex
+}
+
+fn write_regex(pieces: &[Piece], regex: &mut String) {
+    let escaped = |character: char, out: &mut String| {
+        if !character.is_alphanumeric() && !character.is_whitespace() && character.is_ascii() {
+            out.push('\\');
+        }
+        out.push(character);
+    };
+    for piece in pieces {
+        match piece {
+            Piece::Character(character) => escaped(*character, regex),
+            Piece::Any => regex.push_str(".*"),
+            Piece::One => regex.push('.'),
+            Piece::Set(set) => {
+                regex.push('[');
+                let (negated, set) = match set.strip_prefix('^') {
+                    Some(rest) => ("^", rest),
+                    None => ("", set.as_str()),
+                };
+                regex.push_str(negated);
+                for character in set.chars() {
+                    match character {
+                        '-' => regex.push('-'),
+                        other => escaped(other, regex),
+                    }
+                }
+                regex.push(']');
+            }
+        }
+    }
+}
+
+/// The operator that a LIKE pattern means, and its argument.
+fn like_operator(pattern: &str, escape: Option<char>) -> (&'static str, String) {
+    let pieces = like_pieces(pattern, escape);
     let literal = |pieces: &[Piece]| -> Option<String> {
         pieces
             .iter()
@@ -1053,34 +1131,7 @@ fn like_operator(pattern: &str, escape: Option<char>) -> (&'static str, String) 
         _ => {}
     }
     let mut regex = String::from("(?is)^");
-    let escaped = |character: char, out: &mut String| {
-        if !character.is_alphanumeric() && !character.is_whitespace() && character.is_ascii() {
-            out.push('\\');
-        }
-        out.push(character);
-    };
-    for piece in &pieces {
-        match piece {
-            Piece::Character(character) => escaped(*character, &mut regex),
-            Piece::Any => regex.push_str(".*"),
-            Piece::One => regex.push('.'),
-            Piece::Set(set) => {
-                regex.push('[');
-                let (negated, set) = match set.strip_prefix('^') {
-                    Some(rest) => ("^", rest),
-                    None => ("", set.as_str()),
-                };
-                regex.push_str(negated);
-                for character in set.chars() {
-                    match character {
-                        '-' => regex.push('-'),
-                        other => escaped(other, &mut regex),
-                    }
-                }
-                regex.push(']');
-            }
-        }
-    }
+    write_regex(&pieces, &mut regex);
     regex.push('$');
     ("matches regex", regex)
 }

@@ -86,6 +86,17 @@ const SCALARS: &[&str] = &[
     "SUSER_SNAME",
     "JSON_VALUE",
     "JSON_QUERY",
+    "PATINDEX",
+    "QUOTENAME",
+    "STR",
+    "DATALENGTH",
+    "DATE_BUCKET",
+    "ISJSON",
+    "DATETIME2FROMPARTS",
+    "SMALLDATETIMEFROMPARTS",
+    "TIMEFROMPARTS",
+    "GROUPING",
+    "GROUPING_ID",
 ];
 
 /// Whether a call is an aggregate: T-SQL's, or one of KQL's that no scalar function is called like.
@@ -132,8 +143,10 @@ impl Translator<'_> {
         span: tokenizer::Span,
     ) -> Result<Typed> {
         let upper = own.to_ascii_uppercase();
-        if let ("DATEADD" | "DATEDIFF" | "DATEDIFF_BIG" | "DATEPART" | "DATENAME" | "DATETRUNC", [part, rest @ ..]) =
-            (upper.as_str(), exprs)
+        if let (
+            "DATEADD" | "DATEDIFF" | "DATEDIFF_BIG" | "DATEPART" | "DATENAME" | "DATETRUNC" | "DATE_BUCKET",
+            [part, rest @ ..],
+        ) = (upper.as_str(), exprs)
         {
             let part = match part {
                 Expr::Identifier(ident) => date_part(&ident.value),
@@ -158,6 +171,9 @@ impl Translator<'_> {
         }
         if let Some(value) = self.scalar(&upper, &values, span)? {
             return Ok(value);
+        }
+        if let Some(reason) = super::more::refused(&upper) {
+            return Err(self.not_served(format!("the function {upper} ({reason})")));
         }
         if SCALARS.contains(&upper.as_str()) {
             let message = format!("{upper}: found {} arguments, which is not how it is called", values.len());
@@ -252,7 +268,7 @@ impl Translator<'_> {
         Ok(call)
     }
 
-    fn date(&self, value: &Typed) -> Result<Typed> {
+    pub(super) fn date(&self, value: &Typed) -> Result<Typed> {
         match value.ty {
             None | Some(KqlType::DateTime) => Ok(value.clone()),
             Some(_) => self.coerced(value.clone(), KqlType::DateTime),
@@ -281,6 +297,8 @@ impl Translator<'_> {
                 let (from, to) = (self.date(from)?, self.date(to)?);
                 Ok(Typed::atom(format!("datetime_diff('{period}', {}, {})", to.text, from.text), Long))
             }
+            ("DATE_BUCKET", [number, date]) => self.bucket(part, number, date, None, span),
+            ("DATE_BUCKET", [number, date, origin]) => self.bucket(part, number, date, Some(origin), span),
             ("DATEPART", [date]) => Ok(part_of(part, &self.date(date)?.text)),
             ("DATENAME", [date]) => {
                 let date = self.date(date)?.text;
@@ -317,14 +335,14 @@ impl Translator<'_> {
     }
 
     /// The text of a whole number.
-    fn whole(&self, value: &Typed) -> Result<String> {
+    pub(super) fn whole(&self, value: &Typed) -> Result<String> {
         match value.ty {
             Some(KqlType::Int | KqlType::Long) | None => Ok(value.text.clone()),
             Some(_) => Ok(self.coerced(value.clone(), KqlType::Long)?.text),
         }
     }
 
-    fn text(&self, value: &Typed) -> Result<String> {
+    pub(super) fn text(&self, value: &Typed) -> Result<String> {
         match value.ty {
             Some(KqlType::String) | None => Ok(value.text.clone()),
             Some(_) => Ok(self.coerced(value.clone(), KqlType::String)?.text),
@@ -333,6 +351,9 @@ impl Translator<'_> {
 
     /// A function of T-SQL with this many arguments; `None` when there is none.
     fn scalar(&mut self, what: &str, values: &[Typed], span: tokenizer::Span) -> Result<Option<Typed>> {
+        if let Some(value) = self.more(what, values, span)? {
+            return Ok(Some(value));
+        }
         if let Some(value) = self.text_function(what, values)? {
             return Ok(Some(value));
         }
@@ -514,6 +535,15 @@ impl Translator<'_> {
                 (Long, format!("(indexof({text}, {part}, max_of(tolong({start}) - 1, 0)) + 1)"))
             }
             ("CONCAT", [_, ..]) => (String, format!("strcat({})", texts.join(", "))),
+            ("CONCAT_WS", [first, rest @ ..]) if values.iter().any(Typed::is_null) => {
+                // NULL is left out together with its separator.
+                let there = rest.iter().zip(&values[1..]).filter(|(_, value)| !value.is_null());
+                let texts: Vec<&str> = there.map(|(text, _)| text.as_str()).collect();
+                match texts.is_empty() {
+                    true => return Ok(Some(Typed::text(""))),
+                    false => (String, format!("strcat_delim({first}, {})", texts.join(", "))),
+                }
+            }
             ("CONCAT_WS", [_, _, ..]) => (String, format!("strcat_delim({})", texts.join(", "))),
             ("REPLICATE", [text, count]) => (String, format!("strrep({text}, {count})")),
             ("SPACE", [count]) => (String, format!("strrep(\" \", {count})")),
@@ -655,7 +685,7 @@ impl Translator<'_> {
     }
 }
 
-fn number(value: &Typed) -> Option<i64> {
+pub(super) fn number(value: &Typed) -> Option<i64> {
     match &value.literal {
         Literal::Number(text) => text.parse().ok(),
         _ => None,

@@ -13,7 +13,7 @@ use super::expr::{Level, Names, Typed, common_type};
 use super::query::{OutColumn, Relation, ScopeColumn, item};
 use super::{Result, Translator, name, system};
 
-type Source = (Vec<String>, Vec<ScopeColumn>);
+pub(super) type Source = (Vec<String>, Vec<ScopeColumn>);
 
 impl Translator<'_> {
     pub(super) fn from(&mut self, from: &[TableWithJoins]) -> Result<Source> {
@@ -21,6 +21,11 @@ impl Translator<'_> {
         for entry in from {
             let mut source = self.factor(&entry.relation)?;
             for join in &entry.joins {
+                if let JoinOperator::CrossApply | JoinOperator::OuterApply = join.join_operator {
+                    let is_outer = join.join_operator == JoinOperator::OuterApply;
+                    source = self.applied(source, &join.relation, is_outer)?;
+                    continue;
+                }
                 let right = self.factor(&join.relation)?;
                 source = self.joined(source, right, &join.join_operator)?;
             }
@@ -32,8 +37,13 @@ impl Translator<'_> {
         Ok(whole.unwrap_or_default())
     }
 
-    fn factor(&mut self, factor: &TableFactor) -> Result<Source> {
+    pub(super) fn factor(&mut self, factor: &TableFactor) -> Result<Source> {
+        if let Some(source) = self.rows_of(factor)? {
+            return Ok(source);
+        }
         match factor {
+            TableFactor::Pivot { .. } => self.pivot(factor),
+            TableFactor::Unpivot { .. } => self.unpivot(factor),
             TableFactor::Table { name, alias, args, version, sample, partitions, .. } => {
                 if version.is_some() || sample.is_some() || !partitions.is_empty() {
                     return Err(self.not_served("FOR SYSTEM_TIME, TABLESAMPLE and partitions"));
@@ -60,7 +70,12 @@ impl Translator<'_> {
     }
 
     /// The columns of a relation under its alias, or its own names.
-    fn aliased(&mut self, relation: Relation, own: Vec<String>, alias: Option<&TableAlias>) -> Result<Source> {
+    pub(super) fn aliased(
+        &mut self,
+        relation: Relation,
+        own: Vec<String>,
+        alias: Option<&TableAlias>,
+    ) -> Result<Source> {
         let (relation, qualifiers) = match alias {
             Some(alias) => {
                 let names: Vec<&Ident> = alias.columns.iter().map(|column| &column.name).collect();
@@ -222,7 +237,7 @@ impl Translator<'_> {
         (steps, columns)
     }
 
-    fn crossed(&mut self, left: Source, right: Source) -> Result<Source> {
+    pub(super) fn crossed(&mut self, left: Source, right: Source) -> Result<Source> {
         let (mut right_steps, right_columns) = self.apart(&left.1, right);
         let (mut steps, mut columns) = left;
         let key = self.made_up("cross");

@@ -5,17 +5,21 @@
 //! is pure: it stops with [`Fault::Needs`] where a schema must be known first, and is begun again with it.
 //! Source: the T-SQL page and the SQL cheat sheet of the reference.
 
+mod dialect;
 mod expr;
+mod frames;
 mod functions;
+mod groups;
 mod join;
+mod more;
 mod query;
+mod sources;
 mod system;
 mod windows;
 
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast::{DeclareAssignment, Expr, Query, Statement};
-use datafusion::sql::sqlparser::dialect::MsSqlDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{self, Location, Token, TokenWithSpan, Tokenizer};
 use serde_json::Value;
@@ -132,7 +136,7 @@ struct Translator<'a> {
 
 impl Translator<'_> {
     fn parsed(&self) -> Result<(bool, Vec<Statement>)> {
-        let dialect = MsSqlDialect {};
+        let dialect = dialect::Tsql;
         let tokens = Tokenizer::new(&dialect, self.text).tokenize_with_location();
         let mut tokens = tokens.map_err(|error| self.mistake_at(error.location, error.message))?;
         if tokens.iter().filter(|token| is_operator(&token.token)).count() > MAX_OPERATORS {

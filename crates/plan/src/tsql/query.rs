@@ -9,6 +9,7 @@ use tidewater_kql::KqlType;
 use tidewater_kql::diagnostic::{GENERAL, UNRESOLVED};
 
 use super::expr::{Groups, Level, Literal, Names, Typed};
+use super::groups::{Sets, SetsStep};
 use super::windows::WINDOW;
 use super::{Result, Translator, name, place_of};
 
@@ -167,7 +168,7 @@ impl Translator<'_> {
                 })?;
                 self.combined(left, *op, all, right)
             }
-            SetExpr::Values(_) => Err(self.not_served("VALUES")),
+            SetExpr::Values(values) => self.value_rows(values),
             _ => Err(self.not_served("a change of data")),
         }
     }
@@ -276,10 +277,11 @@ impl Translator<'_> {
         let GroupByExpr::Expressions(group_by, modifiers) = &select.group_by else {
             return Err(self.not_served("GROUP BY ALL"));
         };
-        let special = |expr: &Expr| matches!(expr, Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_));
-        if !modifiers.is_empty() || group_by.iter().any(special) {
-            return Err(self.not_served("ROLLUP, CUBE and GROUPING SETS"));
+        if !select.named_window.is_empty() {
+            let (own, order_by) = self.without_named_windows(select, around.order_by)?;
+            return self.select(&own, &Around { order_by: &order_by, ..*around });
         }
+        let sets = self.grouping_sets(group_by, modifiers)?;
         let (mut steps, mut scope) = self.from(&select.from)?;
         if let Some(condition) = &select.selection {
             let condition = self.condition(condition, &mut Names::of(&scope))?;
@@ -289,9 +291,18 @@ impl Translator<'_> {
             || select.having.is_some()
             || select.projection.iter().any(|item| item_expr(item).is_some_and(super::expr::has_aggregate))
             || around.order_by.iter().any(|order| super::expr::has_aggregate(&order.expr));
-        let mut groups = match is_grouped {
-            true => Some(self.groups(group_by, &select.projection, &scope)?),
-            false => None,
+        let mut groups = match (is_grouped, sets) {
+            (_, Some(Sets { keys, sets })) => {
+                let mut groups = self.groups(&keys, &select.projection, &scope, Some(&steps))?;
+                let (rows, bits) = (self.made_up("rows"), self.made_up("grouping"));
+                groups.sets = Some(SetsStep { sets, rows, bits });
+                Some(groups)
+            }
+            (true, None) => {
+                let keys: Vec<&Expr> = group_by.iter().collect();
+                Some(self.groups(&keys, &select.projection, &scope, None)?)
+            }
+            (false, None) => None,
         };
         let (window_steps, window_columns) = self.windows(select, around.order_by, &scope, &mut groups)?;
         if !window_steps.is_empty() && steps.is_empty() {
@@ -377,7 +388,6 @@ impl Translator<'_> {
                 !select.cluster_by.is_empty() || !select.distribute_by.is_empty() || !select.sort_by.is_empty(),
                 "CLUSTER BY",
             ),
-            (!select.named_window.is_empty(), "WINDOW"),
             (select.qualify.is_some(), "QUALIFY"),
             (select.exclude.is_some(), "EXCLUDE"),
         ];
@@ -468,13 +478,20 @@ impl Translator<'_> {
     /// `summarize`, so far without aggregates: each key under the name of the column it is selected as.
     fn groups<'q>(
         &mut self,
-        group_by: &'q [Expr],
+        group_by: &[&'q Expr],
         projection: &'q [SelectItem],
         scope: &[ScopeColumn],
+        rows: Option<&[String]>,
     ) -> Result<Groups<'q>> {
         let mut groups = Groups::default();
-        for expr in group_by {
-            let value = self.expr(expr, &mut Names::of(scope))?;
+        for expr in group_by.iter().copied() {
+            let mut value = self.expr(expr, &mut Names::of(scope))?;
+            if let Some(rows) = rows.filter(|_| value.ty.is_none()) {
+                // A set without this key has a null of its type.
+                let text = format!("{} | project Key={}", rows.join(" | "), value.text);
+                let Some(schema) = self.known.get(&text) else { return Err(super::Fault::Needs(text)) };
+                value.ty = schema.columns.first().map(|column| column.ty);
+            }
             let alias = projection.iter().find_map(|item| match item {
                 SelectItem::ExprWithAlias { expr: selected, alias } if selected == expr => Some(alias.value.clone()),
                 _ => None,

@@ -5,7 +5,7 @@
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, OrderByExpr, Query, Select, Visit, Visitor,
-    WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
+    WindowSpec, WindowType,
 };
 use std::ops::ControlFlow;
 use tidewater_kql::KqlType;
@@ -19,23 +19,29 @@ pub(super) const WINDOW: &str = "\0window";
 
 /// The rows that an aggregate sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Frame {
+pub(super) enum Frame {
     /// All of the partition.
     Whole,
     /// Those up to this one.
     Rows,
     /// Those up to this one and those that rank alike.
     Peers,
+    /// Those that rank alike.
+    PeersAlone,
+    /// Those that rank alike and all behind them.
+    PeersOn,
+    /// From so many rows behind this one to so many; negative numbers stand before it, none is the partition's end.
+    Between(Option<i64>, Option<i64>),
 }
 
 /// How one call's rows are laid out.
-struct Layout {
+pub(super) struct Layout {
     /// The column that tells partitions apart.
-    partition: String,
+    pub partition: String,
     /// The column with the row's number in its partition.
-    number: String,
+    pub number: String,
     /// The column that tells apart what does not rank alike.
-    peers: String,
+    pub peers: String,
 }
 
 impl Translator<'_> {
@@ -51,12 +57,10 @@ impl Translator<'_> {
         let calls = calls_in(items.chain(order_by.iter().map(|order| &order.expr)));
         let (mut steps, mut columns) = (Vec::new(), Vec::new());
         for call in calls {
-            let Some(WindowType::WindowSpec(spec)) = &call.over else {
-                return Err(self.not_served("OVER with the name of a window"));
+            let spec = match &call.over {
+                Some(WindowType::WindowSpec(spec)) if spec.window_name.is_none() => spec,
+                _ => return Err(self.syntax(format!("the window of '{call}' is not known"))),
             };
-            if spec.window_name.is_some() {
-                return Err(self.not_served("OVER with the name of a window"));
-            }
             if let Some(groups) = groups {
                 groups.preferred = None;
             }
@@ -180,15 +184,20 @@ impl Translator<'_> {
     /// FIRST_VALUE and LAST_VALUE.
     fn edge(&mut self, what: &str, value: &Typed, frame: Frame, layout: &Layout, steps: &mut Vec<String>) -> Typed {
         let Layout { partition, number, peers } = layout;
-        let column = self.made_up("value");
-        steps.push(format!("extend {column} = {}", value.text));
+        let (column, ty) = super::frames::valued(self, value, steps);
         let found = match (what, frame) {
+            (_, Frame::Between(start, end)) => self.edge_between(what, (start, end), &column, layout, steps),
+            ("FIRST_VALUE", Frame::PeersAlone | Frame::PeersOn) => {
+                self.at_edge(steps, &[partition, peers], "arg_min", number, &column)
+            }
             ("FIRST_VALUE", _) => self.at_edge(steps, &[partition], "arg_min", number, &column),
             (_, Frame::Rows) => column,
-            (_, Frame::Peers) => self.at_edge(steps, &[partition, peers], "arg_max", number, &column),
-            (_, Frame::Whole) => self.at_edge(steps, &[partition], "arg_max", number, &column),
+            (_, Frame::Peers | Frame::PeersAlone) => {
+                self.at_edge(steps, &[partition, peers], "arg_max", number, &column)
+            }
+            (_, Frame::Whole | Frame::PeersOn) => self.at_edge(steps, &[partition], "arg_max", number, &column),
         };
-        Typed::column(&found, value.ty)
+        Typed::column(&found, ty)
     }
 
     fn aggregate_over(
@@ -200,19 +209,47 @@ impl Translator<'_> {
         layout: &Layout,
         steps: &mut Vec<String>,
     ) -> Result<Typed> {
-        let Layout { partition, number, peers } = layout;
         let first = arguments.first().cloned();
         let (text, ty) = match (is_all, what) {
             (true, "COUNT" | "COUNT_BIG") => ("count()".to_string(), Some(KqlType::Long)),
             (true, _) => return Err(self.not_served(format!("{what}(*)"))),
             (false, _) => self.aggregate_of(what, arguments, false)?,
         };
-        if frame == Frame::Whole {
-            let column = self.beside(steps, &[partition], |column| format!("{column} = {text}"));
-            return Ok(Typed::column(&column, ty));
-        }
-        let running = match (what, &first, ty) {
-            (_, None, _) => number.clone(),
+        let Layout { partition, peers, .. } = layout;
+        let column = match frame {
+            Frame::Whole => self.beside(steps, &[partition], |column| format!("{column} = {text}")),
+            Frame::PeersAlone => self.beside(steps, &[partition, peers], |column| format!("{column} = {text}")),
+            Frame::Between(Some(start), Some(end)) => self.spread((what, &text), (start, end), layout, steps),
+            Frame::Between(start, end) => {
+                self.open_frame(what, (start, end), layout, steps, |this, layout, steps| {
+                    this.running(what, first.as_ref(), ty, &layout.number, steps)
+                })?
+            }
+            Frame::Rows => self.running(what, first.as_ref(), ty, &layout.number, steps)?,
+            Frame::Peers => {
+                let running = self.running(what, first.as_ref(), ty, &layout.number, steps)?;
+                self.at_edge(steps, &[partition, peers], "arg_max", &layout.number, &running)
+            }
+            Frame::PeersOn => {
+                let back = self.reversed(layout, steps);
+                let running = self.running(what, first.as_ref(), ty, &back.number, steps)?;
+                self.at_edge(steps, &[partition, peers], "arg_max", &back.number, &running)
+            }
+        };
+        Ok(Typed::column(&column, ty))
+    }
+
+    /// An aggregate of the rows up to each one.
+    fn running(
+        &mut self,
+        what: &str,
+        first: Option<&Typed>,
+        ty: Option<KqlType>,
+        number: &str,
+        steps: &mut Vec<String>,
+    ) -> Result<String> {
+        Ok(match (what, first, ty) {
+            (_, None, _) => number.to_string(),
             ("COUNT" | "COUNT_BIG", Some(value), _) => self.counted(value, number, steps),
             ("SUM" | "MIN" | "MAX", Some(value), Some(ty)) => self.carried(what, value, ty, number, steps),
             ("AVG", Some(value), Some(KqlType::Real)) => {
@@ -223,12 +260,7 @@ impl Translator<'_> {
                 column
             }
             _ => return Err(self.not_served(format!("{what} OVER with ORDER BY"))),
-        };
-        let column = match frame {
-            Frame::Peers => self.at_edge(steps, &[partition, peers], "arg_max", number, &running),
-            Frame::Whole | Frame::Rows => running,
-        };
-        Ok(Typed::column(&column, ty))
+        })
     }
 
     /// How many values there are up to a row.
@@ -263,7 +295,12 @@ impl Translator<'_> {
     }
 
     /// Sums the rows up by columns and gives each row its group's value. The rows lose their order.
-    fn beside(&mut self, steps: &mut Vec<String>, keys: &[&str], summed: impl FnOnce(&str) -> String) -> String {
+    pub(super) fn beside(
+        &mut self,
+        steps: &mut Vec<String>,
+        keys: &[&str],
+        summed: impl FnOnce(&str) -> String,
+    ) -> String {
         let (rows, column) = (self.made_up("rows"), self.made_up("beside"));
         let there: Vec<String> = keys.iter().map(|_| self.made_up("key")).collect();
         let pairs = |form: &dyn Fn(&str, &str) -> String| {
@@ -332,16 +369,6 @@ impl Translator<'_> {
         let arguments = self.arguments(what, &list.args)?;
         let values = arguments.into_iter().map(|argument| self.expr(argument, names)).collect::<Result<_>>()?;
         Ok((values, false))
-    }
-
-    fn frame(&self, frame: &WindowFrame) -> Result<Frame> {
-        use WindowFrameBound::{CurrentRow, Following, Preceding};
-        match (frame.units, &frame.start_bound, frame.end_bound.as_ref().unwrap_or(&CurrentRow)) {
-            (WindowFrameUnits::Rows, Preceding(None), CurrentRow) => Ok(Frame::Rows),
-            (WindowFrameUnits::Range, Preceding(None), CurrentRow) => Ok(Frame::Peers),
-            (_, Preceding(None), Following(None)) => Ok(Frame::Whole),
-            _ => Err(self.not_served(format!("OVER with {} from {}", frame.units, frame.start_bound))),
-        }
     }
 }
 
