@@ -62,6 +62,8 @@ pub struct Config {
     pub job_result_bytes: u64,
     /// Bytes that the rows of all SQL jobs may take; 0 is no limit.
     pub job_results_bytes: u64,
+    /// Connection string of the place in an object store where rows of SQL jobs are kept; empty: on disk.
+    pub job_results_url: String,
     /// File that every alert of a job is written to, for development.
     pub alerts_file: Option<PathBuf>,
     /// Open connections.
@@ -199,6 +201,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("job_result_seconds", "86400", "seconds for which the rows of SQL jobs are kept"),
     setting("job_result_bytes", "10737418240", "bytes that the rows of one SQL job may take; 0 is no limit"),
     setting("job_results_bytes", "107374182400", "bytes that the rows of all SQL jobs may take; 0 is no limit"),
+    setting(
+        "job_results_url",
+        "",
+        "place in an object store where the rows of SQL jobs are kept, as a connection string; empty: on disk",
+    ),
     setting("alerts_file", "", "file that every alert of a job or schedule is written to, a line of JSON each"),
     setting("max_connections", "4096", "open connections; more wait to be accepted"),
     setting(
@@ -426,6 +433,7 @@ impl Config {
             job_result_seconds: reader.number("job_result_seconds")?,
             job_result_bytes: reader.number("job_result_bytes")?,
             job_results_bytes: reader.number("job_results_bytes")?,
+            job_results_url: reader.text("job_results_url"),
             max_connections: reader.number("max_connections")?,
             header_timeout_seconds: reader.number("header_timeout_seconds")?,
             stall_timeout_seconds: reader.number("stall_timeout_seconds")?,

@@ -63,6 +63,8 @@ pub struct ServiceOptions {
     pub job_result_bytes: u64,
     /// Bytes that the rows of all jobs may take; 0 is no limit.
     pub job_results_bytes: u64,
+    /// Connection string of the place in an object store where rows of jobs are kept; empty: on disk.
+    pub job_results_url: String,
     /// File that every alert is written to.
     pub alerts_file: Option<PathBuf>,
     /// Where queries run; the current runtime when absent.

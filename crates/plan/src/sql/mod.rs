@@ -234,13 +234,14 @@ impl SqlScope {
         if self.view.is_internal(&name.table) {
             return None;
         }
-        databases.iter().find_map(|database| {
+        let found = databases.iter().find_map(|database| {
             self.view.table(database, &name.table).or_else(|| {
                 let names = self.view.table_names(database);
                 let own = names.iter().find(|own| own.eq_ignore_ascii_case(&name.table))?;
                 self.view.table(database, own)
             })
-        })
+        });
+        found.or_else(|| databases.iter().find_map(|database| self.beside_tables(database, &name.table)))
     }
 }
 

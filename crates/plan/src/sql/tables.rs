@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{AsArray, PrimitiveArray};
-use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
-use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, Session, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result};
@@ -25,13 +25,14 @@ use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility, cast, ident, lit,
+    TableType, Volatility, cast, ident, lit,
 };
+use datafusion::physical_plan::ExecutionPlan;
 use tidewater_functions::convert;
 use tidewater_kql::value::datetime::UNIX_EPOCH_TICKS;
 use tidewater_kql::{KqlType, TableSchema};
 
-use super::{SqlScope, TableName};
+use super::{SqlScope, Statement, TableName, parse_statement, plan_rows};
 use crate::catalog::TableHandle;
 use crate::{PlanError, plan_query};
 
@@ -78,6 +79,56 @@ pub fn sql_columns(plan: LogicalPlan, schema: &TableSchema) -> Result<LogicalPla
         Ok(value.alias(&column.name))
     });
     LogicalPlanBuilder::from(plan).project(columns.collect::<Result<Vec<Expr>>>()?)?.build()
+}
+
+/// Stands for the rows of a materialized view, which the query language gives.
+#[derive(Debug)]
+struct Materialized {
+    schema: SchemaRef,
+}
+
+#[async_trait]
+impl TableProvider for Materialized {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        _: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Err(DataFusionError::Plan("a materialized view is read through its query".to_string()))
+    }
+}
+
+impl SqlScope {
+    /// What can be read beside tables: external tables and materialized views.
+    pub(super) fn beside_tables(&self, database: &str, name: &str) -> Option<Arc<TableHandle>> {
+        let own = |names: Vec<String>| {
+            let exact = names.iter().find(|own| *own == name).cloned();
+            exact.or_else(|| names.into_iter().find(|own| own.eq_ignore_ascii_case(name)))
+        };
+        if let Some(own) = own(self.view.materialized_view_names(database)) {
+            let schema = self.view.materialized_view(database, &own)?.schema;
+            let provider = Arc::new(Materialized { schema: schema.arrow() });
+            let database = database.to_string();
+            return Some(Arc::new(TableHandle { database, name: own, schema, provider, is_filled: true }));
+        }
+        let own = own(self.view.external_table_names(database))?;
+        self.view.external_table(database, &own, None)?.ok()
+    }
+
+    fn is_materialized(&self, handle: &TableHandle) -> bool {
+        self.view.table(&handle.database, &handle.name).is_none()
+            && self.view.materialized_view_names(&handle.database).contains(&handle.name)
+    }
 }
 
 /// The catalog of a scope.
@@ -150,14 +201,16 @@ impl SqlSchema {
         TableName { database: self.database.clone(), table: table.to_string() }
     }
 
-    /// The rows of a table that its policy of row level security shows, as the query language gives them; `None` where no
-    /// policy holds.
+    /// The rows of a materialized view, or those of a table that its policy of row level security shows, as the query
+    /// language gives them; `None` where the table gives them itself.
     async fn shown(&self, handle: &TableHandle) -> Result<Option<LogicalPlan>> {
         let scope = &self.scope;
-        let Some(policy) = scope.view.row_security(&handle.database, &handle.name) else { return Ok(None) };
-        let is_forced = scope.context.options.get(FORCE).and_then(serde_json::Value::as_bool) == Some(true);
-        if !policy.is_enabled && !is_forced {
-            return Ok(None);
+        if !scope.is_materialized(handle) {
+            let Some(policy) = scope.view.row_security(&handle.database, &handle.name) else { return Ok(None) };
+            let is_forced = scope.context.options.get(FORCE).and_then(serde_json::Value::as_bool) == Some(true);
+            if !policy.is_enabled && !is_forced {
+                return Ok(None);
+            }
         }
         let text = |name: &str| serde_json::Value::from(name).to_string();
         let query = format!("database({}).table({})", text(&handle.database), text(&handle.name));
@@ -178,19 +231,49 @@ impl SqlSchema {
     }
 }
 
+impl SqlSchema {
+    /// A view, for who asks what columns it has: statements have its query in its place.
+    async fn view(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let Some(database) = &self.database else { return Ok(None) };
+        let Some(view) = self.scope.view_of(&self.name(name)) else { return Ok(None) };
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let text = format!("SELECT * FROM {}.{}", quoted(database), quoted(name));
+        let Ok(Statement::Rows(query)) = parse_statement(&text) else { return Ok(None) };
+        // One that cannot be read any more, or not by this caller, is not there for them.
+        match Box::pin(plan_rows(&query, &self.scope, &self.session)).await {
+            Ok(rows) => Ok(Some(Arc::new(ViewTable::new(rows.plan, Some(view.query))))),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
 #[async_trait]
 impl SchemaProvider for SqlSchema {
     fn table_names(&self) -> Vec<String> {
+        let all = |database: &String| {
+            let mut names = self.scope.view.table_names(database);
+            names.extend(self.scope.view.external_table_names(database));
+            names.extend(self.scope.view.materialized_view_names(database));
+            names.extend(self.scope.views.names(database));
+            names
+        };
         match &self.database {
-            Some(database) => self.scope.view.table_names(database),
-            None => self.scope.search.iter().flat_map(|database| self.scope.view.table_names(database)).collect(),
+            Some(database) => all(database),
+            None => self.scope.search.iter().flat_map(all).collect(),
         }
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let Some(handle) = self.scope.table(&self.name(name)) else { return Ok(None) };
+        let Some(handle) = self.scope.table(&self.name(name)) else { return self.view(name).await };
         let shown = self.shown(&handle).await?;
         sql_table(&handle, shown).map(Some)
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        let Some(handle) = self.scope.table(&self.name(name)) else {
+            return Ok(self.scope.view_of(&self.name(name)).map(|_| TableType::View));
+        };
+        Ok(Some(if self.scope.is_materialized(&handle) { TableType::View } else { TableType::Base }))
     }
 
     fn table_exist(&self, name: &str) -> bool {

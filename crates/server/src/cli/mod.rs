@@ -240,7 +240,12 @@ fn show(settings: &Settings) -> Result<(), String> {
     let mut table = query::bare_table();
     table.set_header(["setting", "value", "origin", "meaning"]);
     for row in rows {
-        table.add_row([row.name.to_string(), row.value, row.origin.to_string(), row.summary.to_string()]);
+        let value = match row.name == "job_results_url" {
+            // What signs in stands behind the address.
+            true => row.value.split([';', '?']).next().unwrap_or_default().to_string(),
+            false => row.value,
+        };
+        table.add_row([row.name.to_string(), value, row.origin.to_string(), row.summary.to_string()]);
     }
     println!("{table}");
     Ok(())

@@ -46,6 +46,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         job_result_seconds: config.job_result_seconds,
         job_result_bytes: config.job_result_bytes,
         job_results_bytes: config.job_results_bytes,
+        job_results_url: config.job_results_url.clone(),
         alerts_file: config.alerts_file.clone(),
         runtime: Some(queries),
         version: env!("CARGO_PKG_VERSION").to_string(),
@@ -55,6 +56,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
     };
     let service = Service::open(&config.data_dir, options).map_err(|error| error.to_string())?;
     service.make_rooted_databases().await;
+    service.check_job_results().map_err(|error| error.to_string())?;
     let unfinished = service.recover_jobs().await.map_err(|error| error.to_string())?;
     if unfinished > 0 {
         tracing::warn!(jobs = unfinished, "SQL jobs that a former run left unfinished are marked as failed");

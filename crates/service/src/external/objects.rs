@@ -342,6 +342,16 @@ impl Opened {
         Ok(Reading { bytes: bytes.boxed(), encoding })
     }
 
+    /// Reads the object; `None` where there is none.
+    pub async fn read_if_there(&self) -> Result<Option<Reading>> {
+        let path = self.place.path(&self.place.key)?;
+        match self.store.head(&path).await {
+            Ok(_) => self.read().await.map(Some),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.place.failed(&error)),
+        }
+    }
+
     /// The objects below the key: the object of this name, or what lies below it as a folder, by key.
     pub async fn list(&self) -> Result<Vec<Listed>> {
         let key = self.place.key.trim_end_matches('/');
@@ -377,6 +387,14 @@ impl Opened {
         }
         found.sort_by(|left, right| left.key.cmp(&right.key));
         Ok(found)
+    }
+
+    /// The objects below a folder; an empty name is the whole container.
+    pub async fn beneath(&self, folder: &str) -> Result<Vec<Listed>> {
+        match folder {
+            "" => self.below(None).await,
+            folder => self.below(Some(&self.place.path(folder)?)).await,
+        }
     }
 
     /// The objects below the folder that a key with wildcards begins with.

@@ -58,6 +58,11 @@ impl External {
         self.stores.open(place, self.client()?)
     }
 
+    /// The store of a place that the server's own settings name: what requests may reach does not bind these.
+    pub(crate) fn own_store(&self, place: &Place) -> Result<Opened> {
+        self.stores.open(place, self.client()?)
+    }
+
     /// The objects of a place, each with its key below the place's own folder.
     pub(super) async fn objects(&self, place: &Place, is_folder: bool) -> Result<Vec<(Listed, String)>> {
         let store = self.store(place)?;

@@ -213,8 +213,11 @@ impl CatalogInfo for Shown {
         Ok(schema.table(name).await?.map(|table| table.schema()))
     }
 
-    async fn table_type(&self, _: &str, _: &str, _: &str) -> Result<Option<TableType>, DataFusionError> {
-        Ok(Some(TableType::Base))
+    async fn table_type(&self, _: &str, schema: &str, name: &str) -> Result<Option<TableType>, DataFusionError> {
+        match self.schema(schema) {
+            Some(schema) => schema.table_type(name).await,
+            None => Ok(Some(TableType::Base)),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! and every change of state goes through [`State::may_become`]. Source: query-service-api sections 3 to 12.
 
 mod alerts;
+mod away;
 mod door;
 mod kql;
 mod list;
@@ -340,6 +341,8 @@ pub enum Cancelled {
 
 /// What runs and waits in this process.
 pub(crate) struct Running {
+    /// When expired rows in the object store were looked for last.
+    swept_away: std::sync::atomic::AtomicI64,
     /// When this process began, as records count time.
     began: i64,
     live: Mutex<HashMap<String, Live>>,
@@ -365,6 +368,7 @@ struct Live {
 impl Default for Running {
     fn default() -> Self {
         Self {
+            swept_away: Default::default(),
             began: now_micros(),
             live: Mutex::default(),
             engine: door::EngineCell::default(),

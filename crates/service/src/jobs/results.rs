@@ -11,7 +11,7 @@ use tidewater_store::{ResultLimits, ResultRows};
 
 use super::submit::{KEY_KIND, KEY_LIFE_MICROS};
 use super::{KIND, State, Tenant, body_of, dataset_id, now_micros};
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::service::Service;
 
 /// Where rows are kept, and until when.
@@ -21,6 +21,9 @@ pub struct KeptRows {
     name: String,
     /// When they expire: microseconds since 1970.
     pub until: i64,
+    /// In the object store.
+    #[serde(default)]
+    pub(super) is_away: bool,
 }
 
 /// What there is to read of a job.
@@ -43,7 +46,12 @@ const SUFFIX: &str = ".parquet";
 impl KeptRows {
     /// The file of a job whose rows expire at a time.
     pub(super) fn new(job: &str, until: i64) -> Self {
-        Self { name: format!("{until}-{job}{SUFFIX}"), until }
+        Self { name: format!("{until}-{job}{SUFFIX}"), until, is_away: false }
+    }
+
+    /// When a file of this name expires.
+    pub(super) fn expiry(name: &str) -> Option<i64> {
+        name.strip_suffix(SUFFIX)?.split_once('-')?.0.parse().ok()
     }
 
     pub(super) fn name(&self) -> &str {
@@ -69,13 +77,11 @@ impl Service {
             (State::Success, None) => Ok(JobRows::NotReturned),
             (State::Success, Some(kept)) if kept.until <= now_micros() => Ok(JobRows::Expired),
             (State::Success, Some(kept)) => {
-                let results = self.store().results().clone();
-                let read = tokio::task::spawn_blocking(move || results.read_rows(&kept.name)).await;
-                match read.map_err(|_| Error::internal("reading a result panicked"))? {
+                match self.kept_rows(&kept).await {
                     Ok(rows) => Ok(JobRows::Kept(Box::new(rows))),
                     // The sweep was faster.
-                    Err(error) if error.kind() == tidewater_store::ErrorKind::NotFound => Ok(JobRows::Expired),
-                    Err(error) => Err(error.into()),
+                    Err(error) if matches!(error.fault(), Fault::EntityNotFound) => Ok(JobRows::Expired),
+                    Err(error) => Err(error),
                 }
             }
             (state, _) => Ok(JobRows::None(state)),
@@ -110,14 +116,14 @@ impl Service {
         }
         let names = self.store().results().names().unwrap_or_default();
         for name in names {
-            let until = name.strip_suffix(SUFFIX).and_then(|name| name.split_once('-')).map(|(until, _)| until.parse());
-            if let Some(Ok(until)) = until
+            if let Some(until) = KeptRows::expiry(&name)
                 && now >= until
                 && let Err(error) = self.store().results().remove(&name)
             {
                 tracing::warn!(%error, name, "an expired result could not be deleted");
             }
         }
+        self.sweep_away().await;
     }
 }
 

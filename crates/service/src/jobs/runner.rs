@@ -91,10 +91,8 @@ struct Done {
 impl Done {
     /// What two statements did, one after the other: there is one result, of the last that has one.
     fn then(self, service: &Service, next: Done) -> Done {
-        if let (Some(old), Some(_)) = (&self.kept, &next.kept)
-            && let Err(error) = service.store().results().remove(old.name())
-        {
-            tracing::warn!(%error, "the rows of a statement could not be deleted");
+        if let (Some(old), Some(_)) = (&self.kept, &next.kept) {
+            service.forget_rows(old);
         }
         let says = next.kept.is_some() || next.rows > 0 || next.created.is_some();
         Done {
@@ -436,7 +434,7 @@ impl Run {
         schema: SchemaRef,
         batches: impl Stream<Item = Result<RecordBatch, SqlFault>>,
     ) -> Result<Done, SqlFault> {
-        let kept = KeptRows::new(&self.id, service.rows_until());
+        let mut kept = KeptRows::new(&self.id, service.rows_until());
         let results = service.store().results();
         let stored = |error: tidewater_store::Error| match error.kind() {
             tidewater_store::ErrorKind::Limit => SqlFault::new(sql::LIMIT_EXCEEDED, error.to_string()),
@@ -454,6 +452,7 @@ impl Run {
             writer.write(batch).await.map_err(stored)?;
         }
         writer.finish().await.map_err(stored)?;
+        service.send_rows_away(&mut kept).await.map_err(|error| not_sent(&error))?;
         Ok(Done { rows: count, kept: Some(kept), ..Done::default() })
     }
 
@@ -630,6 +629,12 @@ fn is_one_write(statement: &Statement) -> bool {
     matches!(statement, Statement::Rows(_) | Statement::CreateTableAs { .. } | Statement::InsertInto { .. })
 }
 
+/// Rows that the object store of results did not take.
+fn not_sent(error: &Error) -> SqlFault {
+    tracing::error!(%error, "the rows of a job could not be stored");
+    SqlFault::new(sql::SYSTEM, "the object store of results did not take the rows")
+}
+
 fn unknown_table(name: &TableName) -> SqlFault {
     SqlFault::new(sql::UNKNOWN_TABLE, format!("the table '{}' does not exist", name.table))
 }
@@ -761,9 +766,12 @@ async fn drop_table(service: &Service, scope: &SqlScope, name: &TableName, if_ex
         None => return Err(SqlFault::new(sql::UNKNOWN_TABLE, format!("the table '{}' does not exist", name.table))),
     };
     let snapshot = service.store().snapshot();
-    if let Some(table) = snapshot.table(&handle.database, &handle.name) {
-        service.store().drop_table(table.id()).await.map_err(|error| of_service(&error.into()))?;
-    }
+    // Neither an external table nor a materialized view is dropped as a table.
+    let table = snapshot.table(&handle.database, &handle.name).ok_or_else(|| {
+        let message = format!("'{}' is no table; drop it by a management command", handle.name);
+        SqlFault::new("42809", message)
+    })?;
+    service.store().drop_table(table.id()).await.map_err(|error| of_service(&error.into()))?;
     Ok(done)
 }
 
