@@ -1,7 +1,7 @@
 //! The blocks of an Avro container file, unpacked within a bound before they are decoded.
 //!
-//! A block tells how many bytes it has packed, not how many it will have: a few kilobytes can become gigabytes. So deflate and
-//! zstandard are taken off here, and the decoder sees a file without a codec. Source: Avro specification, "Object Container
+//! A block tells how many bytes it has packed, not how many it will have: a few kilobytes can become gigabytes. So they are
+//! unpacked here, and the decoder sees a file without a codec. Source: Avro specification, "Object Container
 //! Files".
 
 use std::io::{self, Read};
@@ -21,6 +21,10 @@ enum State {
     Header,
     Deflate,
     Zstandard,
+    Bzip2,
+    Xz,
+    /// The decoder unpacks these, once it is known that they tell no length that is too much.
+    Snappy,
     /// As they are.
     Plain,
 }
@@ -35,6 +39,18 @@ pub(crate) struct Unpacked<R> {
 
 fn invalid(reason: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason.into())
+}
+
+/// The length that a block of Snappy's begins with.
+fn told_length(packed: &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for (at, byte) in packed.iter().take(5).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 fn put_long(value: i64, out: &mut Vec<u8>) {
@@ -120,9 +136,12 @@ impl<R: Read> Unpacked<R> {
             self.state = match codec.as_slice() {
                 b"deflate" => State::Deflate,
                 b"zstandard" => State::Zstandard,
+                b"bzip2" => State::Bzip2,
+                b"xz" => State::Xz,
+                b"snappy" => State::Snappy,
                 _ => State::Plain,
             };
-            if self.state != State::Plain {
+            if !matches!(self.state, State::Plain | State::Snappy) {
                 *codec = b"null".to_vec();
             }
         }
@@ -145,11 +164,27 @@ impl<R: Read> Unpacked<R> {
         let length = self.number()?;
         let packed = self.bytes(length, MAX_BLOCK_BYTES)?;
         let sync = self.bytes(16, 16)?;
+        if self.state == State::Snappy {
+            if told_length(&packed).is_none_or(|length| length > MAX_BLOCK_BYTES) {
+                return Err(invalid(format!("a block has more than {MAX_BLOCK_BYTES} bytes when it is unpacked")));
+            }
+            put_long(count, &mut self.out);
+            put_long(length, &mut self.out);
+            self.out.extend(packed);
+            self.out.extend(sync);
+            return Ok(());
+        }
         let mut plain = Vec::new();
         let most = MAX_BLOCK_BYTES + 1;
         match self.state {
             State::Deflate => {
                 flate2::read::DeflateDecoder::new(packed.as_slice()).take(most).read_to_end(&mut plain)?
+            }
+            State::Bzip2 => bzip2::read::BzDecoder::new(packed.as_slice()).take(most).read_to_end(&mut plain)?,
+            State::Xz => {
+                // The dictionary's size is told by the data itself: more memory than a block may have is refused.
+                let stream = liblzma::stream::Stream::new_stream_decoder(MAX_BLOCK_BYTES, 0)?;
+                liblzma::read::XzDecoder::new_stream(packed.as_slice(), stream).take(most).read_to_end(&mut plain)?
             }
             _ => zstd::Decoder::new(packed.as_slice())?.take(most).read_to_end(&mut plain)?,
         };
@@ -172,7 +207,9 @@ impl<R: Read> Read for Unpacked<R> {
             match self.state {
                 State::Header => self.header()?,
                 State::Plain => return self.inner.read(buffer),
-                State::Deflate | State::Zstandard => self.block()?,
+                State::Deflate | State::Zstandard | State::Bzip2 | State::Xz | State::Snappy => {
+                    self.block()?;
+                }
             }
         }
         let rest = &self.out[self.at..];
@@ -224,6 +261,14 @@ mod tests {
         assert_eq!(read(&plain).unwrap(), plain);
         assert_eq!(read(&file(b"deflate", &deflated(&b"some text"[..]))).unwrap(), plain);
         assert_eq!(read(&file(b"zstandard", &zstd::encode_all(&b"some text"[..], 0).unwrap())).unwrap(), plain);
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(b"some text").unwrap();
+        assert_eq!(read(&file(b"bzip2", &bzip2.finish().unwrap())).unwrap(), plain);
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 6);
+        xz.write_all(b"some text").unwrap();
+        assert_eq!(read(&file(b"xz", &xz.finish().unwrap())).unwrap(), plain);
+        let snappy = file(b"snappy", b"\x09 whatever");
+        assert_eq!(read(&snappy).unwrap(), snappy, "the decoder unpacks it");
         assert_eq!(read(b"no Avro file").unwrap(), b"no Avro file");
     }
 
@@ -231,7 +276,13 @@ mod tests {
     fn a_block_that_grows_beyond_the_bound_is_refused() {
         let packed = deflated(io::repeat(0).take(MAX_BLOCK_BYTES + 1));
         assert!(packed.len() < 1 << 20);
-        assert!(read(&file(b"deflate", &packed)).unwrap_err().to_string().contains("unpacked"));
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        io::copy(&mut io::repeat(0).take(MAX_BLOCK_BYTES + 1), &mut bzip2).unwrap();
+        let snappy = b"\xff\xff\xff\xff\x0f".to_vec();
+        for (codec, packed) in [("deflate", packed), ("bzip2", bzip2.finish().unwrap()), ("snappy", snappy)] {
+            let message = read(&file(codec.as_bytes(), &packed)).unwrap_err().to_string();
+            assert!(message.contains("unpacked"), "{codec}: {message}");
+        }
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Config {
     pub max_query_body_bytes: usize,
     /// Bodies of streaming ingestion, as sent.
     pub max_ingest_body_bytes: u64,
+    /// Bytes that stay free of every disk that is written to.
+    pub min_free_disk_bytes: u64,
     /// Memory that all queries share; 0 is half of the machine's.
     pub query_memory_bytes: usize,
     /// Threads that run queries; 0 is one per core.
@@ -194,6 +196,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("public_url", "", "address that clients use, when it is not the one listened on"),
     setting("max_query_body_bytes", "16777216", "largest body of a query or command, as sent and unpacked"),
     setting("max_ingest_body_bytes", "8589934592", "largest body of streaming ingestion, as sent"),
+    setting(
+        "min_free_disk_bytes",
+        "134217728",
+        "bytes that stay free of every disk: uploads and ingestion that would take them are refused; 0 is no limit",
+    ),
     setting("query_memory_bytes", "0", "memory that all queries share; 0 is half of the machine's"),
     setting("query_threads", "0", "threads that run queries; 0 is one per core"),
     setting("max_concurrent_requests", "0", "requests that run at once; 0 is ten per core; more wait, then get 429"),
@@ -426,6 +433,7 @@ impl Config {
             public_url: Some(reader.text("public_url")).filter(|url| !url.is_empty()),
             max_query_body_bytes: reader.number("max_query_body_bytes")?,
             max_ingest_body_bytes: reader.number("max_ingest_body_bytes")?,
+            min_free_disk_bytes: reader.number("min_free_disk_bytes")?,
             query_memory_bytes: reader.number("query_memory_bytes")?,
             query_threads: reader.number("query_threads")?,
             max_concurrent_requests: reader.number("max_concurrent_requests")?,

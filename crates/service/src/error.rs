@@ -71,6 +71,8 @@ pub enum Fault {
     Timeout,
     /// Somebody cancelled the request; the reason when one was given.
     Cancelled,
+    /// A disk has no room, or less than is to stay free.
+    DiskFull,
     /// The server is stopping.
     Stopping,
     /// A fault of ours.
@@ -197,7 +199,9 @@ impl Error {
             Fault::DatabaseNotFound | Fault::EntityNotFound | Fault::MappingNotFound => Kind::NotFound,
             Fault::Forbidden => Kind::Forbidden,
             Fault::ResultTooLarge | Fault::OutOfMemory | Fault::Timeout | Fault::Cancelled => Kind::Limit,
-            Fault::Throttled | Fault::CommandThrottled | Fault::QuotaExceeded | Fault::Stopping => Kind::Unavailable,
+            Fault::Throttled | Fault::CommandThrottled | Fault::QuotaExceeded | Fault::Stopping | Fault::DiskFull => {
+                Kind::Unavailable
+            }
             Fault::Internal => Kind::Internal,
         }
     }
@@ -224,6 +228,7 @@ impl Error {
             Fault::Timeout => "Timeout",
             Fault::Cancelled => "QueryCancelled",
             Fault::Stopping => "ServiceUnavailable",
+            Fault::DiskFull => "InsufficientStorage",
             Fault::Internal => "General_InternalServerError",
         }
     }

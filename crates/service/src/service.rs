@@ -9,7 +9,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use tidewater_plan::session::{BATCH_ROWS, SessionOptions, new_session};
-use tidewater_store::{CreateMode, KeepOrder, Store, StoreOptions, TimeOrder};
+use tidewater_store::{CreateMode, KeepOrder, Room, Store, StoreOptions, TimeOrder};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{DEFAULT_DATABASE, now_ticks};
@@ -43,6 +43,8 @@ pub struct ServiceOptions {
     pub external_urls: Vec<String>,
     /// Other servers that stand for object stores: `azure=URL`, `s3=URL`, `gs=URL`.
     pub storage_endpoints: Vec<String>,
+    /// Bytes that stay free of every disk that is written to; 0 asks for nothing.
+    pub min_free_disk_bytes: u64,
     /// Places that databases may have their files below: `NAME=ADDRESS[;how to sign in]`, or an address alone.
     pub database_roots: Vec<String>,
     /// Identities of this machine that connection strings may sign in by.
@@ -117,8 +119,9 @@ impl Service {
     /// Opens the data directory and makes the default database if it is missing. Must be called on a runtime.
     pub fn open(directory: &Path, options: ServiceOptions) -> Result<Service> {
         let stores = Stores::new(&options.storage_endpoints, &options.managed_identities)?;
+        let room = Room { least_bytes: options.min_free_disk_bytes };
         let roots = crate::roots::open(&options.database_roots, &stores)?;
-        let store = Store::open(directory, StoreOptions { roots, ..StoreOptions::default() })?;
+        let store = Store::open(directory, StoreOptions { roots, room, ..StoreOptions::default() })?;
         Service::new(store, options)
     }
 
@@ -164,8 +167,10 @@ impl Service {
         }
         let policy = Policy::new(options.external_directories.clone(), &options.external_urls)?;
         let stores = Stores::new(&options.storage_endpoints, &options.managed_identities)?;
-        let queued = Queued::open(store.root(), store.jobs().clone())?;
-        let external = Arc::new(External::new(policy, stores, store.root().join("tmp"), store.faults().clone()));
+        let queued = Queued::open(store.root(), store.jobs().clone(), store.room())?;
+        let external =
+            Arc::new(External::new(policy, stores, store.root().join("tmp"), store.faults().clone(), store.room()));
+        crate::export::unnamed::Marks::of(&external).sweep();
         let concurrent = if options.max_concurrent == 0 { cores * 10 } else { options.max_concurrent };
         let admission = Admission::new(concurrent);
         let machine =

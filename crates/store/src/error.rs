@@ -129,6 +129,19 @@ pub enum Error {
         /// Why.
         message: String,
     },
+    /// A disk has little room left.
+    #[error(
+        "the disk of '{}' has {free} bytes free, and {least} are to stay so (setting 'min_free_disk_bytes'): \
+         nothing more is taken in; free some, or drop data", .path.display()
+    )]
+    Full {
+        /// A path on it.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that stay free.
+        least: u64,
+    },
     /// The catalog refused.
     #[error("catalog: {0}")]
     Catalog(#[from] rusqlite::Error),
@@ -182,6 +195,7 @@ impl Error {
                 Error::Catalog(rusqlite::Error::SqliteFailure(*code, text.clone()))
             }
             Error::Unreachable { root, message } => Error::Unreachable { root: root.clone(), message: message.clone() },
+            Error::Full { path, free, least } => Error::Full { path: path.clone(), free: *free, least: *least },
             Error::Stopped => Error::Stopped,
             other => Error::Corrupt(other.to_string()),
         }
@@ -194,6 +208,7 @@ impl Error {
             Error::Exists { .. } => ErrorKind::Exists,
             Error::Invalid(_) | Error::Newer { .. } => ErrorKind::BadRequest,
             Error::Locked { .. } | Error::Stopped | Error::Unreachable { .. } => ErrorKind::Unavailable,
+            Error::Full { .. } => ErrorKind::Limit,
             Error::Io { source, .. } => kind_of_io(source),
             Error::Catalog(error) => match error.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => ErrorKind::Limit,
@@ -204,6 +219,20 @@ impl Error {
                 source.downcast_ref::<io::Error>().map_or(ErrorKind::Internal, kind_of_io)
             }
             Error::Corrupt(_) | Error::Parquet(_) | Error::Arrow(_) | Error::Engine(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// True when a disk has no room, or too little.
+    pub fn is_disk_full(&self) -> bool {
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        match self {
+            Error::Full { .. } => true,
+            Error::Io { source, .. } => is_full(source),
+            Error::Catalog(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            Error::Parquet(parquet::errors::ParquetError::External(source)) => {
+                source.downcast_ref::<io::Error>().is_some_and(is_full)
+            }
+            _ => false,
         }
     }
 

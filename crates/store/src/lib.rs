@@ -14,6 +14,7 @@ mod append;
 mod care;
 pub(crate) mod catalog;
 pub(crate) mod delta;
+mod disk;
 mod error;
 pub(crate) mod extent;
 mod fault;
@@ -36,6 +37,7 @@ pub use catalog::{
     Catalog, Change, ColumnRow, DatabaseRow, Expect, ExtentRow, FunctionRow, PropertyEdit, PropertyKey, PropertyOwner,
     TableRow,
 };
+pub use disk::Room;
 pub use error::{Entity, Error, ErrorKind, Result};
 pub use extent::StagedExtent;
 pub use extent::ledger::{ScanLedger, ScanTotals};

@@ -20,6 +20,7 @@ use crate::catalog::snapshot::{Assembly, Database, Removed, Snapshot, Table};
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::{Catalog, PropertyEdit, PropertyKey, PropertyOwner};
 use crate::delta::Mirror;
+use crate::disk::Room;
 use crate::error::{Error, Result};
 use crate::extent::merge::{self, MergeReport, MergeRules};
 use crate::extent::scan::ExtentTable;
@@ -44,6 +45,8 @@ pub struct StoreOptions {
     pub delta_delay_ms: u64,
     /// Places beside the data directory that databases may have their files below.
     pub roots: Roots,
+    /// How much of a disk stays free.
+    pub room: Room,
     /// The time, in ticks.
     pub clock: Clock,
     /// Where tests make things fail.
@@ -57,6 +60,7 @@ impl Default for StoreOptions {
             delta_mirror: true,
             delta_delay_ms: 100,
             roots: Roots::default(),
+            room: Room::default(),
             clock: Clock::system(),
             faults: Faults::default(),
         }
@@ -225,6 +229,11 @@ impl Store {
         plan::database(&snapshot, id).cloned()
     }
 
+    /// How much of a disk stays free.
+    pub fn room(&self) -> Room {
+        self.inner.options.room
+    }
+
     /// The roots that settings give.
     pub fn roots(&self) -> &Roots {
         &self.inner.options.roots
@@ -337,7 +346,8 @@ impl Store {
     pub fn writer(&self, target: &Target) -> ExtentWriter {
         let order = row_order(&self.snapshot(), target);
         let faults = self.inner.options.faults.clone();
-        ExtentWriter::new(target.clone(), self.inner.options.write.clone(), faults).with_order(order)
+        let writer = ExtentWriter::new(target.clone(), self.inner.options.write.clone(), faults);
+        writer.with_order(order).with_room(self.inner.options.room)
     }
 
     /// A writer on a thread of its own, fed from async code with back-pressure.

@@ -39,6 +39,7 @@ pub async fn start(config: Config, queries: tokio::runtime::Handle) -> Result<Se
         external_urls: config.external_urls.clone(),
         storage_endpoints: config.storage_endpoints.clone(),
         managed_identities: config.managed_identities.clone(),
+        min_free_disk_bytes: config.min_free_disk_bytes,
         database_roots: config.database_roots.clone(),
         ip_database_file: config.ip_database_file.clone(),
         cluster_names: cluster_names(&config, &address),

@@ -46,6 +46,7 @@ pub fn status(error: &Error) -> StatusCode {
         (_, Fault::Throttled | Fault::CommandThrottled | Fault::QuotaExceeded) => StatusCode::TOO_MANY_REQUESTS,
         (_, Fault::Timeout) => StatusCode::GATEWAY_TIMEOUT,
         (Kind::Limit, _) => StatusCode::BAD_REQUEST,
+        (_, Fault::DiskFull) => StatusCode::INSUFFICIENT_STORAGE,
         (Kind::Unavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
         (Kind::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -112,7 +113,7 @@ fn type_name(error: &Error, during_rows: bool) -> &'static str {
         Fault::Throttled => "Kusto.DataNode.Exceptions.QueryThrottledException",
         Fault::CommandThrottled => "Kusto.DataNode.Exceptions.ControlCommandThrottledException",
         Fault::QuotaExceeded => "Kusto.DataNode.Exceptions.QuotaExceededException",
-        Fault::Stopping => "Kusto.Data.Exceptions.KustoServiceException",
+        Fault::Stopping | Fault::DiskFull => "Kusto.Data.Exceptions.KustoServiceException",
         Fault::Internal => "Kusto.Data.Exceptions.KustoServiceException",
     }
 }

@@ -35,6 +35,7 @@ impl From<Error> for Problem {
         let status = match error.fault() {
             Fault::Throttled | Fault::CommandThrottled | Fault::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
             Fault::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Fault::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
             Fault::Forbidden => StatusCode::FORBIDDEN,
             Fault::Internal | Fault::OutOfMemory => {
                 tracing::error!(%error, "a Query Service request failed");

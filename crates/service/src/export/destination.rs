@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::StreamExt;
+use tidewater_store::FaultPoint;
 use uuid::Uuid;
 
 use super::{Artifact, directory};
@@ -73,10 +74,18 @@ impl Destination {
             let path = PathBuf::from(&artifact.path);
             let below = path.strip_prefix(from).unwrap_or(&path).to_string_lossy().replace('\\', "/");
             let key = if folder.is_empty() { below } else { format!("{folder}/{below}") };
+            let at = |step: &str| {
+                let fault = external.faults().at(FaultPoint::Upload);
+                fault.map_err(|error| Error::internal(format!("{step} an upload: {error}")))
+            };
             let uploaded = match tokio::fs::File::open(&path).await {
-                Ok(file) => {
-                    store.write(&key, tokio_util::io::ReaderStream::with_capacity(file, READ_BYTES).boxed()).await
-                }
+                Ok(file) => match at("before") {
+                    Ok(()) => {
+                        let parts = tokio_util::io::ReaderStream::with_capacity(file, READ_BYTES).boxed();
+                        store.write(&key, parts).await.and_then(|()| at("after"))
+                    }
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(Error::internal(format!("a file to upload cannot be read: {error}"))),
             };
             if let Err(error) = uploaded {

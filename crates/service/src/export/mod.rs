@@ -8,6 +8,7 @@ mod destination;
 mod file;
 mod partitioned;
 mod text;
+pub(crate) mod unnamed;
 
 pub(crate) use destination::Destination;
 pub(crate) use partitioned::Layout;
@@ -158,8 +159,9 @@ pub(crate) async fn write(
     let (sender, mut receiver) = mpsc::channel::<Option<RecordBatch>>(QUEUED_BATCHES);
     let root = directory.clone();
     let faults = external.faults().clone();
+    let marks = unnamed::Marks::of(external);
     let writing = tokio::task::spawn_blocking(move || {
-        let mut files = Folders { root, schema, options, layout, faults, open: Vec::new(), done: Vec::new() };
+        let mut files = Folders { root, schema, options, layout, faults, marks, open: Vec::new(), done: Vec::new() };
         while let Some(message) = receiver.blocking_recv() {
             match message {
                 Some(batch) => files.write(&batch)?,
@@ -205,6 +207,7 @@ struct Folders {
     options: ExportOptions,
     layout: Option<Layout>,
     faults: Faults,
+    marks: unnamed::Marks,
     /// Those that rows came for last stand last.
     open: Vec<(String, Files)>,
     done: Vec<Artifact>,
@@ -256,7 +259,7 @@ impl Folders {
             directory.push(part);
         }
         std::fs::create_dir_all(&directory).map_err(|error| failed(&directory, error))?;
-        Ok(Files::new(directory, schema, self.options.clone(), self.faults.clone()))
+        Ok(Files::new(directory, schema, self.options.clone(), self.faults.clone(), self.marks.clone()))
     }
 
     fn finish(mut self) -> Result<Vec<Artifact>> {
@@ -290,6 +293,7 @@ struct Files {
     schema: TableSchema,
     options: ExportOptions,
     faults: Faults,
+    marks: unnamed::Marks,
     open: Option<Open>,
     done: Vec<Artifact>,
     paths: Vec<PathBuf>,
@@ -303,6 +307,8 @@ struct Open {
     rows: u64,
     bytes: u64,
     sink: Sink,
+    /// Goes when the file has its name, or is gone.
+    _mark: Option<unnamed::Mark>,
 }
 
 enum Sink {
@@ -312,8 +318,14 @@ enum Sink {
 }
 
 impl Files {
-    fn new(directory: PathBuf, schema: TableSchema, options: ExportOptions, faults: Faults) -> Files {
-        Files { directory, schema, options, faults, open: None, done: Vec::new(), paths: Vec::new() }
+    fn new(
+        directory: PathBuf,
+        schema: TableSchema,
+        options: ExportOptions,
+        faults: Faults,
+        marks: unnamed::Marks,
+    ) -> Files {
+        Files { directory, schema, options, faults, marks, open: None, done: Vec::new(), paths: Vec::new() }
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -370,6 +382,7 @@ impl Files {
         );
         let hidden = self.directory.join(format!(".{name}.part"));
         let path = self.directory.join(name);
+        let mark = self.marks.note(&hidden);
         let file = File::options().write(true).create_new(true).open(&hidden).map_err(|error| failed(&path, error))?;
         self.paths.push(hidden.clone());
         self.paths.push(path.clone());
@@ -412,7 +425,7 @@ impl Files {
                 Sink::Plain(sink)
             }
         };
-        Ok(Open { path, hidden, rows: 0, bytes: 0, sink })
+        Ok(Open { path, hidden, rows: 0, bytes: 0, sink, _mark: mark })
     }
 
     fn close(&mut self) -> Result<()> {

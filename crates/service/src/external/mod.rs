@@ -34,7 +34,7 @@ use reqwest::Client;
 use tidewater_formats::{Compression, DecodeOptions, Format, Input, Mapping, decode};
 use tidewater_kql::{Column, TableSchema};
 use tidewater_plan::ExternalSource;
-use tidewater_store::Faults;
+use tidewater_store::{Faults, Room};
 use tokio::sync::mpsc::Sender;
 
 use crate::error::{Error, Fault, Result};
@@ -56,6 +56,7 @@ pub(crate) struct External {
     stores: Stores,
     spool: PathBuf,
     faults: Faults,
+    room: Room,
     client: OnceLock<std::result::Result<Client, String>>,
 }
 
@@ -120,8 +121,8 @@ impl Artifact {
 
 impl External {
     /// Over a policy; files wait in `spool`.
-    pub fn new(policy: Policy, stores: Stores, spool: PathBuf, faults: Faults) -> External {
-        External { policy, stores, spool, faults, client: OnceLock::new() }
+    pub fn new(policy: Policy, stores: Stores, spool: PathBuf, faults: Faults, room: Room) -> External {
+        External { policy, stores, spool, faults, room, client: OnceLock::new() }
     }
 
     /// The hook of tests.

@@ -265,7 +265,7 @@ impl External {
                 Some(spool) => spool.write(part).await?,
                 None if memory.len() + part.len() <= in_memory => memory.extend_from_slice(&part),
                 None => {
-                    let mut file = Spool::create(&self.spool).await?;
+                    let mut file = Spool::create(&self.spool, self.room).await?;
                     file.write(Bytes::from(std::mem::take(&mut memory))).await?;
                     file.write(part).await?;
                     spool = Some(file);
@@ -275,7 +275,7 @@ impl External {
         match spool {
             Some(spool) => spool.finish().await,
             None if in_memory > 0 => Ok(Payload::Bytes(Bytes::from(memory))),
-            None => Spool::create(&self.spool).await?.finish().await,
+            None => Spool::create(&self.spool, self.room).await?.finish().await,
         }
     }
 }

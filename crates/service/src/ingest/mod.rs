@@ -6,7 +6,7 @@
 pub(crate) mod load;
 mod preview;
 mod properties;
-mod spool;
+pub(crate) mod spool;
 pub(crate) mod stored_mappings;
 
 use std::sync::Arc;
@@ -158,7 +158,7 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send +
 impl Service {
     /// Where a body of unknown size can wait.
     pub async fn spool(&self) -> Result<Spool> {
-        Spool::create(&self.inner().store.root().join("tmp")).await
+        Spool::create(&self.inner().store.root().join("tmp"), self.inner().store.room()).await
     }
 
     /// Refuses what can be refused before the data is there: names, format, rights.

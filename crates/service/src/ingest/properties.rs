@@ -145,6 +145,7 @@ impl From<tidewater_store::Error> for Error {
         }
         match error.kind() {
             ErrorKind::BadRequest | ErrorKind::NotFound | ErrorKind::Exists => Error::bad_request(error.to_string()),
+            _ if error.is_disk_full() => Error::new(Fault::DiskFull, error.to_string()),
             ErrorKind::Limit | ErrorKind::Unavailable => Error::new(Fault::Stopping, error.to_string()),
             ErrorKind::Internal => Error::internal(error.to_string()),
         }

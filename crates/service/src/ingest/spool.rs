@@ -8,7 +8,9 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
+use tidewater_store::Room;
+
+use crate::error::{Error, Fault, Result};
 
 /// Data that waits to be read.
 #[derive(Debug)]
@@ -53,19 +55,33 @@ impl Drop for SpooledFile {
 pub struct Spool {
     file: tokio::fs::File,
     path: Option<PathBuf>,
+    room: Room,
+    written: u64,
+    checked: u64,
 }
+
+/// Bytes between two looks at the room on a disk.
+pub(crate) const CHECK_BYTES: u64 = 4 << 20;
 
 impl Spool {
     /// A new file in `directory`.
-    pub async fn create(directory: &Path) -> Result<Spool> {
+    pub async fn create(directory: &Path, room: Room) -> Result<Spool> {
+        room.check(directory)?;
         let path = directory.join(format!("upload-{}", Uuid::new_v4()));
         let mut options = tokio::fs::OpenOptions::new();
         let file = options.create_new(true).read(true).write(true).open(&path).await.map_err(failed)?;
-        Ok(Spool { file, path: Some(path) })
+        Ok(Spool { file, path: Some(path), room, written: 0, checked: 0 })
     }
 
     /// Appends.
     pub async fn write(&mut self, part: Bytes) -> Result<()> {
+        if self.written >= self.checked + CHECK_BYTES
+            && let Some(path) = &self.path
+        {
+            self.room.check(path)?;
+            self.checked = self.written;
+        }
+        self.written += part.len() as u64;
         self.file.write_all(&part).await.map_err(failed)
     }
 
@@ -86,5 +102,8 @@ impl Drop for Spool {
 }
 
 fn failed(error: std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return Error::new(Fault::DiskFull, format!("the disk is full: {error}"));
+    }
     Error::internal(format!("the data could not be kept for reading: {error}"))
 }

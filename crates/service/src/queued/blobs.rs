@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use tidewater_store::Room;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 use crate::error::{Error, Fault, Result};
+use crate::ingest::spool::CHECK_BYTES;
 
 /// How long a blob that no message names, or one whose client asked to keep it, stays.
 const MAX_AGE: Duration = Duration::from_secs(2 * 24 * 3600);
@@ -24,6 +26,7 @@ const MAX_NAME_BYTES: usize = 4096;
 /// The uploads of a data directory.
 pub(crate) struct Blobs {
     directory: PathBuf,
+    room: Room,
 }
 
 /// A blob or block under way; without its end it leaves nothing behind.
@@ -32,6 +35,8 @@ pub struct Upload {
     path: PathBuf,
     target: PathBuf,
     bytes: u64,
+    room: Room,
+    checked: u64,
 }
 
 /// What is known of a blob.
@@ -52,8 +57,8 @@ fn failed(error: std::io::Error) -> Error {
 
 impl Blobs {
     /// Opens the directory, and removes what was under way when the last process stopped.
-    pub fn open(directory: &Path) -> Result<Blobs> {
-        let blobs = Blobs { directory: directory.join("uploads") };
+    pub fn open(directory: &Path, room: Room) -> Result<Blobs> {
+        let blobs = Blobs { directory: directory.join("uploads"), room };
         std::fs::create_dir_all(&blobs.directory).map_err(failed)?;
         for entry in std::fs::read_dir(&blobs.directory).map_err(failed)?.flatten() {
             if entry.path().extension().is_some_and(|extension| extension == "part") {
@@ -88,7 +93,7 @@ impl Blobs {
         let path = self.directory.join(format!("{}.part", Uuid::new_v4().simple()));
         let mut options = tokio::fs::OpenOptions::new();
         let file = options.create_new(true).write(true).open(&path).await.map_err(failed)?;
-        Ok(Upload { file, path, target, bytes: 0 })
+        Ok(Upload { file, path, target, bytes: 0, room: self.room, checked: 0 })
     }
 
     /// Makes a blob of blocks, in this order.
@@ -97,6 +102,7 @@ impl Blobs {
             return Err(Error::bad_request(format!("a blob has at most {MAX_BLOCKS} blocks")));
         }
         let (folder, target) = (self.blocks(name), self.path(name));
+        self.room.check(&self.directory)?;
         let part = self.directory.join(format!("{}.part", Uuid::new_v4().simple()));
         let work = move || -> Result<()> {
             let joined = (|| {
@@ -189,6 +195,10 @@ fn sync_directory(path: &Path) -> std::io::Result<()> {
 impl Upload {
     /// Appends.
     pub async fn write(&mut self, part: Bytes) -> Result<()> {
+        if self.bytes == 0 || self.bytes >= self.checked + CHECK_BYTES {
+            self.room.check(&self.path)?;
+            self.checked = self.bytes;
+        }
         self.bytes += part.len() as u64;
         self.file.write_all(&part).await.map_err(failed)
     }

@@ -132,13 +132,13 @@ pub(crate) struct QueuedFile {
 
 impl Queued {
     /// Opens the queue of a data directory.
-    pub fn open(root: &Path, jobs: JobStore) -> Result<Queued> {
+    pub fn open(root: &Path, jobs: JobStore, room: tidewater_store::Room) -> Result<Queued> {
         let directory = root.join("queue");
         std::fs::create_dir_all(&directory)
             .map_err(|error| Error::internal(format!("cannot make the directory of the queue: {error}")))?;
         Ok(Queued {
             key: SigningKey::open(&directory)?,
-            blobs: Blobs::open(&directory)?,
+            blobs: Blobs::open(&directory, room)?,
             mail: Mailboxes::new(jobs.clone()),
             jobs,
             state: Mutex::new(State { fresh: Some(HashSet::new()), ..State::default() }),

@@ -4,6 +4,7 @@
 //! table's first datetime column, newest first, and encodes it. Files are written under their final, unguessable name;
 //! they and their directory are synced before a writer hands them out, and nobody sees them before a commit names them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -21,6 +22,7 @@ use parquet::schema::types::ColumnPath;
 use tidewater_kql::KqlType;
 
 use crate::catalog::snapshot::{Shape, Table};
+use crate::disk::Room;
 use crate::error::{Error, Result};
 use crate::extent::rest;
 use crate::extent::stats::Collector;
@@ -123,6 +125,7 @@ pub struct ExtentWriter {
     target: Target,
     options: WriteOptions,
     faults: Faults,
+    room: Room,
     /// Position of the column that rows are sorted by.
     time: Option<usize>,
     /// Positions of the columns that they are sorted by instead, with whether they ascend.
@@ -153,12 +156,19 @@ impl ExtentWriter {
             target,
             options,
             faults,
+            room: Room::default(),
             pending: vec![],
             pending_rows: 0,
             pending_bytes: 0,
             open: None,
             done: vec![],
         }
+    }
+
+    /// Writes as long as a disk has room.
+    pub(crate) fn with_room(mut self, room: Room) -> Self {
+        self.room = room;
+        self
     }
 
     /// Sorts by these columns, with whether they ascend, instead of by time.
@@ -258,6 +268,10 @@ impl ExtentWriter {
             None if !self.order.is_empty() => vec![sort::by_columns(&batches, &self.order)?],
             None => batches,
         };
+        // The row group itself is small beside what is to stay free.
+        if self.room.least_bytes > 0 {
+            self.room.check(open.path())?;
+        }
         open.write_row_group(&self.target.shape, &sorted, self.options.threads)?;
         let is_full =
             open.rows >= self.options.extent_rows || open.writer.bytes_written() as u64 >= self.options.extent_bytes;
@@ -392,6 +406,11 @@ impl OpenFile {
             .map_err(|error| failure.explain(&path, error))?;
         let collectors = target.shape.columns.iter().map(|column| Collector::new(column.ty)).collect();
         Ok(Self { id, writer, columns, schema, layout, collectors, rows: 0, original_bytes: 0, file, spooled, failure })
+    }
+
+    /// Where its bytes go first.
+    fn path(&self) -> &Path {
+        self.spooled.as_ref().map_or(self.file.path(), |spooled| &spooled.0)
     }
 
     fn observe(&mut self, batch: &RecordBatch) {
