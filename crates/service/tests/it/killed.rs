@@ -14,12 +14,8 @@ use std::time::Duration;
 
 use arrow::array::{Array, RecordBatch};
 use tidewater_service::{CommandAnswer, Context, Service, ServiceOptions};
-use tidewater_store::{
-    BackupOptions, CheckOptions, FaultPoint, Faults, Roots, Severity, Store, StoreOptions, back_up, check_directory,
-    restore,
-};
+use tidewater_store::{FaultPoint, Faults, Severity, Store, StoreOptions, check_directory};
 
-use crate::bucket::Bucket;
 use crate::cases::runtime;
 
 const NAME: &str = "TIDEWATER_TEST_KILLED_CASE";
@@ -27,7 +23,7 @@ const DIRECTORY: &str = "TIDEWATER_TEST_KILLED_DIRECTORY";
 const STEP: &str = "TIDEWATER_TEST_KILLED_STEP";
 const DATABASE: &str = "NetDefaultDB";
 
-/// A path that writes. `{out}` is a directory for exports, `{bucket}` a place in an object store.
+/// A path that writes. `{out}` is a directory for exports.
 struct Case {
     name: &'static str,
     setup: &'static [&'static str],
@@ -174,41 +170,6 @@ const CASES: &[Case] = &[
         never: Some("external_table('E') | summarize n = count(), s = sum(a) | project bad = n % 20 + s % 210"),
     },
     Case {
-        name: "continuous export to a store",
-        setup: &[
-            ".create table T (a: long, b: long)",
-            ".create external table E (a: long, b: long) kind=storage dataformat=csv (h'{bucket}')",
-            ".create-or-alter continuous-export X over (T) to table E with (intervalBetweenRuns=1m, sizeLimit=100) <| T",
-            ".disable continuous-export X",
-            NUMBERS,
-            MORE,
-        ],
-        action: &[".enable continuous-export X", "upkeep"],
-        questions: &[".show continuous-export X exported-artifacts | summarize sum(NumRecords)"],
-        never: Some("external_table('E') | summarize n = count(), s = sum(a) | project bad = n % 20"),
-    },
-    Case {
-        name: "database in a store",
-        setup: &[ROOTED, NUMBERS, ".create table U (a: long, b: long)"],
-        action: &[
-            MORE,
-            "merge",
-            ".move extents all from table T to table U",
-            ".set-or-replace T <| range a from 1 to 5 step 1 | extend b = 1",
-            ".delete table T records <| T | where a > 3",
-            ".drop table U",
-        ],
-        questions: &[T, "union isfuzzy=true U, (print a = 0 | take 0) | summarize count(), sum(a)"],
-        never: None,
-    },
-    Case {
-        name: "backup and restore",
-        setup: &[NUMBERS, MORE],
-        action: &["backup", "restore"],
-        questions: &[T],
-        never: None,
-    },
-    Case {
         name: "queued ingestion",
         setup: &[".create table T (a: long, b: long)"],
         action: &["enqueue"],
@@ -217,40 +178,19 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// The word of a setup after which the default database lies in the bucket.
-const ROOTED: &str = "rooted";
-/// How the bucket is signed in to.
-const KEYS: &str = ";AwsCredentials=id,secret";
-
 fn case(name: &str) -> &'static Case {
     CASES.iter().find(|case| case.name == name).expect("a case of this name")
-}
-
-/// Where the bucket is, if the case has one.
-fn endpoints(directory: &Path) -> Vec<String> {
-    std::fs::read_to_string(directory.join("bucket")).map(|url| format!("s3={url}")).into_iter().collect()
-}
-
-fn roots(directory: &Path) -> Roots {
-    let entries: Vec<String> = match directory.join(ROOTED).exists() {
-        true => vec![format!("{DATABASE}=s3://bucket/root{KEYS}")],
-        false => Vec::new(),
-    };
-    tidewater_service::roots::of_settings(&entries, &endpoints(directory), &[]).unwrap()
 }
 
 fn open(directory: &Path, faults: Faults) -> Service {
     let out = directory.join("out");
     std::fs::create_dir_all(&out).unwrap();
-    let endpoints = endpoints(directory);
-    let store = StoreOptions { faults, delta_delay_ms: 1, roots: roots(directory), ..StoreOptions::default() };
+    let store = StoreOptions { faults, delta_delay_ms: 1, ..StoreOptions::default() };
     let store = Store::open(&directory.join("data"), store).unwrap();
     let options = ServiceOptions {
         threads: 1,
         export_directories: vec![out.clone()],
         external_directories: vec![out],
-        external_urls: vec!["s3://bucket".to_string(), "127.0.0.1".to_string()],
-        storage_endpoints: endpoints,
         ..ServiceOptions::default()
     };
     Service::new(store, options).unwrap()
@@ -327,19 +267,6 @@ async fn act(service: &Service, directory: &Path, step: &str) {
             }
             panic!("the file was not ingested");
         }
-        ROOTED => {}
-        "backup" => {
-            let options = BackupOptions { faults: service.store().faults().clone(), ..BackupOptions::default() };
-            back_up(&directory.join("data"), &directory.join("backup"), &options).unwrap();
-        }
-        "restore" => {
-            let restored = directory.join("restored");
-            if !restored.join("data/tidewater.restoring").exists() {
-                let _ = std::fs::remove_dir_all(&restored);
-            }
-            let options = BackupOptions { faults: service.store().faults().clone(), ..BackupOptions::default() };
-            restore(&directory.join("backup"), &restored.join("data"), &options).unwrap();
-        }
         text if text.starts_with(".create async") => {
             let operation = must(service, text).await.remove(0);
             for _ in 0..600 {
@@ -352,10 +279,7 @@ async fn act(service: &Service, directory: &Path, step: &str) {
             }
             panic!("{text} did not end");
         }
-        text => {
-            let text = text.replace("{out}", &directory.join("out").display().to_string());
-            drop(must(service, &text.replace("{bucket}", &format!("s3://bucket/out{KEYS}"))).await);
-        }
+        text => drop(must(service, &text.replace("{out}", &directory.join("out").display().to_string())).await),
     }
 }
 
@@ -432,11 +356,6 @@ fn killed(case: &Case) -> usize {
     let root = tempfile::tempdir().unwrap();
     let (work, template) = (root.path().join("work"), root.path().join("template"));
     std::fs::create_dir(&work).unwrap();
-    let bucket = Bucket::start();
-    std::fs::write(work.join("bucket"), &bucket.url).unwrap();
-    if case.setup.contains(&ROOTED) {
-        std::fs::write(work.join(ROOTED), "").unwrap();
-    }
     let mut states = vec![with(&work, async |service| {
         for text in case.setup {
             act(service, &work, text).await;
@@ -444,7 +363,6 @@ fn killed(case: &Case) -> usize {
         state(service, case).await
     })];
     copy(&work, &template);
-    let objects = bucket.objects.lock().unwrap().clone();
     for count in 1..=case.action.len() {
         // Each state as a new process sees it.
         let step = case.action[count - 1];
@@ -454,7 +372,6 @@ fn killed(case: &Case) -> usize {
     for step in 0.. {
         std::fs::remove_dir_all(&work).unwrap();
         copy(&template, &work);
-        bucket.objects.lock().unwrap().clone_from(&objects);
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "killed::child_that_is_killed", "--nocapture"])
             .env(NAME, case.name)
@@ -483,27 +400,6 @@ fn killed(case: &Case) -> usize {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 assert!(!name.ends_with(".part"), "{place}: '{name}' stays");
             }
-            if case.action.contains(&"backup") {
-                // What was cut short is gone on with.
-                act(service, &work, "backup").await;
-                act(service, &work, "restore").await;
-                let restored = open(&work.join("restored"), Faults::default());
-                assert_eq!(state(&restored, case).await, found, "{place}");
-            }
-            if work.join(ROOTED).exists() {
-                let named = || -> usize {
-                    let snapshot = service.store().snapshot();
-                    let tables = snapshot.databases().flat_map(|database| database.stored_tables());
-                    tables.map(|table| table.extents().len()).sum()
-                };
-                for _ in 0..500 {
-                    if bucket.data_files() == named() {
-                        break;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                assert_eq!(bucket.data_files(), named(), "{place}: files that nobody names");
-            }
             must(service, ".set-or-append Alive <| print x = 1").await;
             assert_eq!(must(service, "Alive | count").await, ["1"], "{place}");
             found
@@ -511,8 +407,7 @@ fn killed(case: &Case) -> usize {
         let at = states.iter().rposition(|state| *state == found);
         let at = at.unwrap_or_else(|| panic!("{place}: found {found:#?}, expected one of {states:#?}"));
         assert!(at >= acknowledged || states[acknowledged] == found, "{place}: only {at} are there");
-        let options = CheckOptions { roots: roots(&work), ..CheckOptions::default() };
-        let report = runtime().block_on(check_directory(&work.join("data"), options)).unwrap();
+        let report = runtime().block_on(check_directory(&work.join("data"), Default::default())).unwrap();
         let wrong: Vec<_> = report.findings.iter().filter(|found| found.severity == Severity::Error).collect();
         assert!(wrong.is_empty(), "{place}: {wrong:#?}");
         if has_lived {

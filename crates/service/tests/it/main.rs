@@ -3,7 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "the environment steers tests")]
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-mod bucket;
 mod cases;
 mod compatibility;
 mod coverage;

@@ -170,7 +170,10 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 
 fn is_empty(path: &Path) -> Result<bool> {
     match fs::read_dir(path) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
+        // A process that died before it had marked the place has left its lock, or half a mark.
+        Ok(entries) => Ok(entries.flatten().all(|entry| {
+            entry.file_name().to_str().is_some_and(|name| matches!(name, "tidewater.lock" | "tidewater.new"))
+        })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(Error::io("list", path)(error)),
     }
