@@ -21,7 +21,7 @@ mod text;
 
 pub use arithmetic::{negate, negated_type};
 pub use compare::equals_cell;
-pub use list::{in_list, in_list_type};
+pub use list::{asked_texts, in_list, in_list_type};
 pub use text::{Ask, Case, Matcher, fold, fold_into, folded, is_term_character};
 
 /// Where an expression stands.

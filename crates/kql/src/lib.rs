@@ -17,6 +17,7 @@ pub mod running_command;
 pub mod security_command;
 pub mod span;
 pub mod stack;
+pub mod term;
 pub mod types;
 pub mod value;
 

@@ -55,7 +55,7 @@ pub use log::{Log, LogBounds, LogFilter, LogRecord};
 pub use results::{ResultLimits, ResultRows, ResultStore, ResultWriter, RowsWriterTask};
 pub use roots::guard::UNREACHABLE;
 pub use roots::{Root, Roots};
-pub use store::{Clock, Store, StoreOptions};
+pub use store::{AskedTexts, Clock, Store, StoreOptions};
 pub use task::WriterTask;
 
 /// Ticks of 100 ns from year 1 to 1970.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
+use datafusion::logical_expr::ScalarUDF;
 use parking_lot::{Mutex, RwLock};
 
 use crate::append::{self, Appends};
@@ -45,8 +46,14 @@ pub struct StoreOptions {
     pub delta_delay_ms: u64,
     /// Places beside the data directory that databases may have their files below.
     pub roots: Roots,
+<<<<<<< HEAD
     /// How much of a disk stays free.
     pub room: Room,
+=======
+    /// The texts that a function looks for in its first argument as whole terms, and whether it wants all of them: how
+    /// scans ask the language's functions over lists which rows they can do without.
+    pub asked_texts: AskedTexts,
+>>>>>>> 12dbaac (Find rare terms and ids by reading only the rows that can have them)
     /// The time, in ticks.
     pub clock: Clock,
     /// Where tests make things fail.
@@ -60,12 +67,19 @@ impl Default for StoreOptions {
             delta_mirror: true,
             delta_delay_ms: 100,
             roots: Roots::default(),
+<<<<<<< HEAD
             room: Room::default(),
+=======
+            asked_texts: |_| None,
+>>>>>>> 12dbaac (Find rare terms and ids by reading only the rows that can have them)
             clock: Clock::system(),
             faults: Faults::default(),
         }
     }
 }
+
+/// See [`StoreOptions::asked_texts`].
+pub type AskedTexts = fn(&ScalarUDF) -> Option<(Vec<String>, bool)>;
 
 /// A source of the current time in ticks.
 #[derive(Clone)]
@@ -381,12 +395,12 @@ impl Store {
 
     /// The table as the engine reads it, in the state of a snapshot; its schema is `table.schema().arrow()`.
     pub fn provider(&self, table: &Table) -> Arc<dyn TableProvider> {
-        Arc::new(ExtentTable::new(table))
+        Arc::new(ExtentTable::new(table, self.options().asked_texts))
     }
 
     /// The same with [`crate::HIDDEN_COLUMNS`] behind the table's own.
     pub fn provider_with_hidden(&self, table: &Table) -> Arc<dyn TableProvider> {
-        Arc::new(ExtentTable::new(table).with_hidden())
+        Arc::new(ExtentTable::new(table, self.options().asked_texts).with_hidden())
     }
 
     /// Rewrites small extents as few large ones and swaps them in one commit.

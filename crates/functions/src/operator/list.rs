@@ -69,6 +69,26 @@ pub fn in_list(
     }
 }
 
+/// Most texts of a list that [`asked_texts`] tells.
+const MAX_ASKED: usize = 1024;
+
+/// The texts that a call of `has_any`, `has_all` or a prepared `in` of strings looks for in its operand, and whether all of
+/// them must be there; `None` for other functions, negated calls and very long lists. Every text stands in the
+/// operand as whole terms.
+pub fn asked_texts(function: &ScalarUDF) -> Option<(Vec<String>, bool)> {
+    let prepared = &function.inner().downcast_ref::<ListUdf>()?.prepared;
+    match &prepared.question {
+        _ if prepared.is_negated => None,
+        Question::Has(needles) => {
+            (needles.needles.len() <= MAX_ASKED).then(|| (needles.needles.clone(), needles.wants_all))
+        }
+        Question::In(Set::Text(values) | Set::Folded(values)) => {
+            (values.len() <= MAX_ASKED).then(|| (values.iter().cloned().collect(), false))
+        }
+        Question::In(_) => None,
+    }
+}
+
 /// Alternatives joined by `or`, and negated as a whole.
 fn any_of(is_negated: bool, parts: Vec<Expr>) -> Expr {
     let any = parts.into_iter().reduce(or).unwrap_or(lit(false));

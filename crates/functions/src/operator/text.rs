@@ -10,7 +10,7 @@ use datafusion_common::Result;
 use datafusion_expr::ColumnarValue;
 use memchr::memmem;
 use tidewater_kql::ast::BinaryOp;
-use unicode_general_category::{GeneralCategory, get_general_category};
+pub use tidewater_kql::term::{fold, fold_into, is_term_character};
 
 use crate::call::{Call, Kernel};
 use crate::scalar::kernel::{Texts, each, try_each};
@@ -44,49 +44,12 @@ pub enum Case {
     Ignored,
 }
 
-/// The folded form of a character: its lower-case form where that is one character.
-#[inline]
-pub fn fold(character: char) -> char {
-    if character.is_ascii() {
-        return character.to_ascii_lowercase();
-    }
-    let mut lower = character.to_lowercase();
-    match (lower.next(), lower.next()) {
-        (Some(one), None) => one,
-        _ => character,
-    }
-}
-
 /// A text with every character folded; borrowed when nothing changes.
 pub fn folded(text: &str) -> Cow<'_, str> {
     if text.chars().all(|character| fold(character) == character) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.chars().map(fold).collect())
-}
-
-/// Replaces `out` by the folded form of `text`.
-pub fn fold_into(text: &str, out: &mut String) {
-    out.clear();
-    if text.is_ascii() {
-        out.push_str(text);
-        out.make_ascii_lowercase();
-    } else {
-        out.extend(text.chars().map(fold));
-    }
-}
-
-/// Whether a character belongs to terms: a letter or a decimal digit.
-#[inline]
-pub fn is_term_character(character: char) -> bool {
-    if character.is_ascii() {
-        return character.is_ascii_alphanumeric();
-    }
-    use GeneralCategory::*;
-    matches!(
-        get_general_category(character),
-        UppercaseLetter | LowercaseLetter | TitlecaseLetter | ModifierLetter | OtherLetter | DecimalNumber
-    )
 }
 
 /// The Kelvin sign: the only character outside ASCII whose folded form is in ASCII (`k`).
@@ -400,6 +363,10 @@ fn matching_regex(call: &Call<'_>, text: &Texts, pattern: &Texts) -> Result<Colu
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use tidewater_kql::term::each_term;
+
     use super::*;
 
     fn ask(ask: Ask, case: Case, text: &str, needle: &str) -> bool {
@@ -526,6 +493,50 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_text_has_every_closed_term_of_what_is_found_in_it() {
+        // What an index of terms builds on.
+        let alphabet = ["a", "A", "b", "k", "\u{212A}", "é", "É", " ", "-", "_", "1", "本", "\u{2160}", "Ⓐ", "İ"];
+        let mut state = 7u64;
+        let mut word = |max: u64| {
+            let mut next = || {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                state >> 33
+            };
+            let length = next() % max;
+            (0..length).map(|_| alphabet[next() as usize % alphabet.len()]).collect::<String>()
+        };
+        let mut hits = 0;
+        for _ in 0..50_000 {
+            let (text, needle) = (word(12), word(5));
+            let mut terms = HashSet::new();
+            each_term(&text, &mut String::new(), |term, _, _| {
+                terms.insert(term.to_string());
+            });
+            for (question, left, right) in [
+                (Ask::Has, true, true),
+                (Ask::HasPrefix, true, false),
+                (Ask::HasSuffix, false, true),
+                (Ask::Contains, false, false),
+                (Ask::StartsWith, true, false),
+                (Ask::EndsWith, false, true),
+                (Ask::Equals, true, true),
+            ] {
+                for case in [Case::Sensitive, Case::Ignored] {
+                    if !ask(question, case, &text, &needle) {
+                        continue;
+                    }
+                    each_term(&needle, &mut String::new(), |term, first, last| {
+                        let is_closed = (left || !first) && (right || !last);
+                        hits += usize::from(is_closed);
+                        assert!(!is_closed || terms.contains(term), "{question:?} {text:?} {needle:?} {term:?}");
+                    });
+                }
+            }
+        }
+        assert!(hits > 10_000);
     }
 
     #[test]

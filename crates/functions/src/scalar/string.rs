@@ -677,17 +677,33 @@ fn replace_strings(call: &Call<'_>) -> Result<ColumnarValue> {
 
 /// Source: translate() page: a list of replacements that is too short goes on with its last one; an empty one removes.
 fn translate(call: &Call<'_>) -> Result<ColumnarValue> {
-    let (search, replacement, source) = (Texts::of(call, 0)?, Texts::of(call, 1)?, Texts::of(call, 2)?);
-    each_text(call, |row, out| {
-        let replacement: Vec<char> = replacement.text(row).chars().collect();
-        // The first of several places of a character counts.
+    /// What becomes of each character of a search list: another, or nothing.
+    fn alphabet(search: &str, replacement: &str) -> HashMap<char, Option<char>> {
+        let replacement: Vec<char> = replacement.chars().collect();
         let mut places = HashMap::new();
-        for (place, character) in search.text(row).chars().enumerate() {
-            places.entry(character).or_insert(place);
+        for (place, character) in search.chars().enumerate() {
+            // The first of several places of a character counts.
+            places.entry(character).or_insert_with(|| replacement.get(place).or(replacement.last()).copied());
         }
+        places
+    }
+    let (search, replacement, source) = (Texts::of(call, 0)?, Texts::of(call, 1)?, Texts::of(call, 2)?);
+    let prepared = match (search.constant_text(), replacement.constant_text()) {
+        (Some(search), Some(replacement)) => Some(alphabet(search, replacement)),
+        _ => None,
+    };
+    each_text(call, |row, out| {
+        let own;
+        let alphabet = match &prepared {
+            Some(prepared) => prepared,
+            None => {
+                own = alphabet(search.text(row), replacement.text(row));
+                &own
+            }
+        };
         for character in source.text(row).chars() {
-            match places.get(&character) {
-                Some(place) => out.extend(replacement.get(*place).or(replacement.last())),
+            match alphabet.get(&character) {
+                Some(instead) => out.extend(instead),
                 None => out.push(character),
             }
         }

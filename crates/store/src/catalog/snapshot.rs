@@ -7,11 +7,13 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 use parking_lot::Mutex;
 use tidewater_kql::TableSchema;
+use tokio::sync::OnceCell;
 
 use crate::catalog::{Change, ColumnRow, DatabaseRow, ExtentRow, FunctionRow, PropertyKey, PropertyOwner, TableRow};
 use crate::error::{Error, Result};
 use crate::extent::order::{Order, Sorted};
 use crate::extent::stats::ColumnStats;
+use crate::extent::terms::Directory;
 use crate::files::{DataFile, Layout, Reaper, TableDirectory};
 use crate::id::{DatabaseId, ExtentId, TableId};
 use crate::roots::Roots;
@@ -354,11 +356,13 @@ pub struct Extent {
     statistics: Mutex<Option<(Arc<Shape>, Arc<Statistics>)>>,
     /// Its row groups in order of time.
     order: Order,
+    /// Where the filters of its terms are, once somebody has asked; `None` inside where it has none.
+    terms: OnceCell<Option<Arc<Directory>>>,
 }
 
 impl Extent {
     pub(crate) fn new(row: ExtentRow, file: Arc<DataFile>) -> Self {
-        Self { row, file, statistics: Mutex::new(None), order: Order::new() }
+        Self { row, file, statistics: Mutex::new(None), order: Order::new(), terms: OnceCell::new() }
     }
 
     /// Stable identity.
@@ -414,6 +418,11 @@ impl Extent {
     /// The data file.
     pub fn file(&self) -> &Arc<DataFile> {
         &self.file
+    }
+
+    /// Where the filters of its terms are.
+    pub(crate) fn terms(&self) -> &OnceCell<Option<Arc<Directory>>> {
+        &self.terms
     }
 
     /// Its row groups in order of time, looked up once.

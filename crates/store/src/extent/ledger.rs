@@ -21,7 +21,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::file::metadata::ParquetMetaData;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::snapshot::{Extent, ExtentList};
+use crate::catalog::snapshot::ExtentList;
 use crate::id::ExtentId;
 
 thread_local! {
@@ -92,9 +92,9 @@ impl ScanLedger {
         self.inner.tables.lock().insert(Arc::as_ptr(list) as usize, Arc::clone(list));
     }
 
-    /// Notes a scan of the extents that the catalog's statistics left.
-    pub(crate) fn scan(&self, planned: &[Arc<Extent>], metrics: &ExecutionPlanMetricsSet) {
-        self.inner.planned_rows.fetch_add(planned.iter().map(|extent| extent.rows()).sum(), Ordering::Relaxed);
+    /// Notes a scan of as many rows as planning left.
+    pub(crate) fn scan(&self, planned: u64, metrics: &ExecutionPlanMetricsSet) {
+        self.inner.planned_rows.fetch_add(planned, Ordering::Relaxed);
         self.inner.scans.lock().push(metrics.clone());
     }
 

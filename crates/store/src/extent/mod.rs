@@ -12,6 +12,7 @@ pub(crate) mod scan;
 pub(crate) mod sort;
 pub(crate) mod stats;
 pub(crate) mod sweep;
+pub(crate) mod terms;
 pub(crate) mod write;
 
 use std::sync::Arc;

@@ -33,8 +33,12 @@ use crate::extent::adapter::ExtentAdapterFactory;
 use crate::extent::ledger::{CountingReaders, Mark, ScanLedger};
 use crate::extent::order::Origin;
 use crate::extent::prune::{self, ExtentStatistics};
+use crate::extent::terms;
+use crate::extent::terms::need::Need;
+use crate::extent::terms::read::Wanted;
 use crate::files::DataFile;
 use crate::roots::Place;
+use crate::store::AskedTexts;
 
 /// Bytes read from the end of a file at first: its footer, in one request.
 const FOOTER_HINT: usize = 64 * 1024;
@@ -58,6 +62,7 @@ pub(crate) struct ExtentTable {
     shape: Arc<Shape>,
     list: Arc<ExtentList>,
     adapter: Arc<ExtentAdapterFactory>,
+    asked_texts: AskedTexts,
     /// The schema with hidden columns, if they are asked for.
     hidden: Option<SchemaRef>,
 }
@@ -69,13 +74,14 @@ impl std::fmt::Debug for ExtentTable {
 }
 
 impl ExtentTable {
-    pub(crate) fn new(table: &Table) -> Self {
-        Self::of(table.name().to_string(), Arc::clone(table.shape()), table.extent_list())
+    pub(crate) fn new(table: &Table, asked_texts: AskedTexts) -> Self {
+        let table = Self::of(table.name().to_string(), Arc::clone(table.shape()), table.extent_list());
+        Self { asked_texts, ..table }
     }
 
     pub(crate) fn of(name: String, shape: Arc<Shape>, list: Arc<ExtentList>) -> Self {
         let adapter = Arc::new(ExtentAdapterFactory::new(&shape));
-        Self { name, shape, list, adapter, hidden: None }
+        Self { name, shape, list, adapter, asked_texts: |_| None, hidden: None }
     }
 
     /// The same rows with [`HIDDEN_COLUMNS`].
@@ -197,11 +203,7 @@ impl TableProvider for ExtentTable {
             truncate(&mut extents, limit);
         }
         if extents.is_empty() {
-            let schema = match projection {
-                Some(projection) => Arc::new(self.schema().project(projection)?),
-                None => self.schema(),
-            };
-            return Ok(Arc::new(EmptyExec::new(schema)));
+            return self.nothing(projection);
         }
         let own = self.shape.arrow.fields().len();
         let table_schema = self.table_schema();
@@ -213,7 +215,7 @@ impl TableProvider for ExtentTable {
             (None, true) => self.whole_statistics().as_ref().clone(),
             (None, false) => prune::table_statistics(&extents, &self.shape),
         };
-        let projection = match &self.hidden {
+        let wanted_columns = match &self.hidden {
             None => projection.cloned(),
             Some(schema) => {
                 let all = || (0..schema.fields().len()).collect();
@@ -234,11 +236,31 @@ impl TableProvider for ExtentTable {
             }
             None => ObjectStoreUrl::local_filesystem(),
         };
-        let files = extents.iter().map(|extent| self.file(extent)).collect::<Result<Vec<_>>>()?;
         let reader = CachedParquetFileReaderFactory::new(
             runtime.object_store(&url)?,
             runtime.cache_manager.get_file_metadata_cache(),
         );
+        let mut planned: u64 = extents.iter().map(|extent| extent.rows()).sum();
+        let mut files = Vec::with_capacity(extents.len());
+        let need = Need::of(filters, &self.shape, self.asked_texts);
+        for extent in &extents {
+            let file = self.file(extent)?;
+            let wanted = match &need {
+                Some(need) => terms::read::wanted(extent, &file, &reader, need).await,
+                None => Wanted::Whole,
+            };
+            match wanted {
+                Wanted::Whole => files.push(file),
+                Wanted::Nothing => planned -= extent.rows(),
+                Wanted::Some { plan, rows } => {
+                    planned -= extent.rows() - rows;
+                    files.push(file.with_extension(plan));
+                }
+            }
+        }
+        if files.is_empty() {
+            return self.nothing(projection);
+        }
         let reader: Arc<dyn ParquetFileReaderFactory> = match &ledger {
             Some(ledger) => Arc::new(CountingReaders { inner: reader, ledger: ledger.clone() }),
             None => Arc::new(reader),
@@ -253,13 +275,13 @@ impl TableProvider for ExtentTable {
             .with_reorder_filters(true)
             .with_enable_page_index(true);
         if let Some(ledger) = &ledger {
-            ledger.scan(&extents, source.metrics());
+            ledger.scan(planned, source.metrics());
         }
         let groups = group(files, state.config().target_partitions());
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
-            .with_projection_indices(projection)?
+            .with_projection_indices(wanted_columns)?
             .with_limit(limit)
             .with_expr_adapter(Some(Arc::clone(&self.adapter) as _))
             .build();
@@ -268,6 +290,15 @@ impl TableProvider for ExtentTable {
 }
 
 impl ExtentTable {
+    /// No rows.
+    fn nothing(&self, projection: Option<&Vec<usize>>) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = match projection {
+            Some(projection) => Arc::new(self.schema().project(projection)?),
+            None => self.schema(),
+        };
+        Ok(Arc::new(EmptyExec::new(schema)))
+    }
+
     /// The columns of files, then those that are the same for all rows of an extent.
     fn table_schema(&self) -> TableSchema {
         let Some(hidden) = &self.hidden else {

@@ -26,6 +26,8 @@ use crate::disk::Room;
 use crate::error::{Error, Result};
 use crate::extent::rest;
 use crate::extent::stats::Collector;
+use crate::extent::terms::build::ColumnTerms;
+use crate::extent::terms::{self, Directory, Filters, Group};
 use crate::extent::{StagedExtent, sort};
 use crate::fault::{FaultPoint, Faults};
 use crate::files::{self, DataFile, Failure, FaultyFile, Layout, TableDirectory};
@@ -59,6 +61,10 @@ pub struct WriteOptions {
     /// False positives of the Bloom filters that `==` on a string, guid or long skips row groups by; `None` for no
     /// filters.
     pub bloom_false_positives: Option<f64>,
+    /// False positives of the filters that tell which terms stand in the rows of a page; `None` for no filters.
+    pub term_false_positives: Option<f64>,
+    /// Row groups of fewer rows have no filters of terms: they are merged soon, and read at once.
+    pub term_rows: usize,
 }
 
 impl Default for WriteOptions {
@@ -77,6 +83,8 @@ impl Default for WriteOptions {
             merged_zstd_level: 3,
             threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
             bloom_false_positives: Some(0.05),
+            term_false_positives: Some(0.02),
+            term_rows: 16 * 1024,
         }
     }
 }
@@ -268,11 +276,15 @@ impl ExtentWriter {
             None if !self.order.is_empty() => vec![sort::by_columns(&batches, &self.order)?],
             None => batches,
         };
+<<<<<<< HEAD
         // The row group itself is small beside what is to stay free.
         if self.room.least_bytes > 0 {
             self.room.check(open.path())?;
         }
         open.write_row_group(&self.target.shape, &sorted, self.options.threads)?;
+=======
+        open.write_row_group(&self.target.shape, &sorted, &self.options)?;
+>>>>>>> 12dbaac (Find rare terms and ids by reading only the rows that can have them)
         let is_full =
             open.rows >= self.options.extent_rows || open.writer.bytes_written() as u64 >= self.options.extent_bytes;
         self.open = Some(open);
@@ -316,9 +328,22 @@ impl Source {
         batches: &[RecordBatch],
         field: &Field,
         mut writer: ArrowColumnWriter,
-    ) -> Result<ArrowColumnChunk> {
+        options: &WriteOptions,
+    ) -> Result<Encoded> {
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let mut terms = match options.term_false_positives {
+            Some(share)
+                if self.ty == Some(KqlType::String) && share > 0.0 && share < 1.0 && rows >= options.term_rows =>
+            {
+                Some(ColumnTerms::new(options.page_rows, share))
+            }
+            _ => None,
+        };
         for batch in batches {
             let array = batch.column(self.index);
+            if let Some(terms) = &mut terms {
+                terms.add(array);
+            }
             let stored = match self.ty {
                 Some(ty) => rest::to_rest(ty, array)?,
                 None => rest::tick_column(array),
@@ -327,8 +352,14 @@ impl Source {
                 writer.write(&leaf)?;
             }
         }
-        Ok(writer.close()?)
+        Ok(Encoded { chunk: writer.close()?, terms: terms.map(ColumnTerms::finish) })
     }
+}
+
+/// A column of a row group, and the filters of its terms with the bytes of each.
+struct Encoded {
+    chunk: ArrowColumnChunk,
+    terms: Option<(Vec<u8>, Vec<u32>)>,
 }
 
 /// What differs from file to file of a table.
@@ -356,6 +387,7 @@ struct OpenFile {
     schema: SchemaRef,
     layout: FileLayout,
     collectors: Vec<Collector>,
+    terms: Directory,
     rows: u64,
     original_bytes: u64,
     /// Deletes the file unless it is committed.
@@ -405,7 +437,21 @@ impl OpenFile {
             .and_then(ArrowWriter::into_serialized_writer)
             .map_err(|error| failure.explain(&path, error))?;
         let collectors = target.shape.columns.iter().map(|column| Collector::new(column.ty)).collect();
-        Ok(Self { id, writer, columns, schema, layout, collectors, rows: 0, original_bytes: 0, file, spooled, failure })
+        let terms = Directory { rule: terms::rule().to_string(), rows: options.page_rows, groups: Vec::new() };
+        Ok(Self {
+            id,
+            writer,
+            columns,
+            schema,
+            layout,
+            collectors,
+            terms,
+            rows: 0,
+            original_bytes: 0,
+            file,
+            spooled,
+            failure,
+        })
     }
 
     /// Where its bytes go first.
@@ -422,7 +468,7 @@ impl OpenFile {
 
     /// Writes batches as one row group. Many rows are encoded by several threads, a column at a time: encoding and
     /// compressing is most of what writing costs.
-    fn write_row_group(&mut self, shape: &Shape, batches: &[RecordBatch], threads: usize) -> Result<()> {
+    fn write_row_group(&mut self, shape: &Shape, batches: &[RecordBatch], options: &WriteOptions) -> Result<()> {
         /// Fewer rows are not worth a thread.
         const MIN_ROWS: usize = 16 * 1024;
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
@@ -434,13 +480,13 @@ impl OpenFile {
         });
         let tasks: Vec<_> = sources.zip(schema.fields()).zip(writers).enumerate().collect();
         let count = tasks.len();
-        let threads = if rows < MIN_ROWS { 1 } else { threads.clamp(1, count.max(1)) };
+        let threads = if rows < MIN_ROWS { 1 } else { options.threads.clamp(1, count.max(1)) };
         let tasks = Mutex::new(tasks.into_iter());
-        let work = || -> Result<Vec<(usize, ArrowColumnChunk)>> {
+        let work = || -> Result<Vec<(usize, Encoded)>> {
             let mut chunks = Vec::new();
             loop {
                 let Some((position, ((source, field), writer))) = tasks.lock().next() else { return Ok(chunks) };
-                chunks.push((position, source.encode(batches, field, writer)?));
+                chunks.push((position, source.encode(batches, field, writer, options)?));
             }
         };
         let done: Vec<Result<Vec<_>>> = if threads == 1 {
@@ -464,14 +510,40 @@ impl OpenFile {
         let path = self.file.path();
         let failed = |error| self.failure.explain(path, error);
         let mut group = self.writer.next_row_group().map_err(failed)?;
-        for (_, chunk) in chunks {
-            chunk.append_to_row_group(&mut group).map_err(failed)?;
+        let mut filters = Vec::new();
+        for (position, encoded) in chunks {
+            encoded.chunk.append_to_row_group(&mut group).map_err(failed)?;
+            if let Some((bytes, sizes)) = encoded.terms {
+                filters.push((position, bytes, sizes));
+            }
         }
         group.close().map_err(failed)?;
+        let mut columns = Vec::with_capacity(filters.len());
+        for (position, bytes, sizes) in filters {
+            let offset = self.writer.bytes_written() as u64;
+            self.writer.write_all(&bytes).map_err(|error| failed(error.into()))?;
+            columns.push(Filters { column: self.schema.field(position).name().clone(), offset, sizes });
+        }
+        self.terms.groups.push(Group { rows, columns });
+        Ok(())
+    }
+
+    /// Writes where the filters of terms are, if there are any.
+    fn write_terms(&mut self) -> Result<()> {
+        if self.terms.groups.iter().all(|group| group.columns.is_empty()) {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&self.terms).map_err(|error| Error::Invalid(error.to_string()))?;
+        let offset = self.writer.bytes_written();
+        let written = self.writer.write_all(&bytes);
+        written.map_err(|error| self.failure.explain(self.file.path(), error.into()))?;
+        let place = format!("{offset} {}", bytes.len());
+        self.writer.append_key_value_metadata(KeyValue::new(terms::KEY.to_string(), place));
         Ok(())
     }
 
     fn close(mut self, target: &Target, faults: &Faults) -> Result<StagedExtent> {
+        self.write_terms()?;
         self.writer.finish().map_err(|error| self.failure.explain(self.file.path(), error))?;
         let bytes = self.writer.bytes_written() as u64;
         match (&self.spooled, target.directory.place().remote()) {

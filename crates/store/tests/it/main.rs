@@ -15,3 +15,4 @@ mod merge;
 mod order;
 mod roots;
 mod scan;
+mod terms;
