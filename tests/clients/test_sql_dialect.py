@@ -72,3 +72,60 @@ def test_a_plan_comes_as_json(server):
         plans = rows(api, api.run(f"EXPLAIN {form} SELECT 1 AS x"))
         assert any("Plan" in json.dumps(json.loads(plan["plan"])) for plan in plans), plans
     assert rows(api, api.run("EXPLAIN FORMAT TEXT SELECT 1 AS x"))
+
+
+def command(api, text):
+    status, answer = api.call("POST", "/v1/rest/mgmt", {"db": "NetDefaultDB", "csl": text})
+    assert status == 200, answer
+
+
+def test_materialized_views_are_tables(server):
+    api = Api(server.url, **{"x-gw-ims-org-id": str(uuid.uuid4())})
+    command(api, ".create table MvSource (Who: string, N: long)")
+    command(api, ".create materialized-view MvSums on table MvSource { MvSource | summarize Total = sum(N), Rows = count() by Who }")
+    command(api, ".ingest inline into table MvSource <| a,1\na,2\nb,5")
+    # What is not materialized yet counts too.
+    assert rows(api, api.run("SELECT who, total, m.rows FROM MvSums AS m WHERE total > 1 ORDER BY Who")) == [
+        {"Who": "a", "Total": 3, "Rows": 2}, {"Who": "b", "Total": 5, "Rows": 1}]
+    assert rows(api, api.run('SELECT count(*) AS n FROM "NetDefaultDB".mvsums v JOIN MvSource s ON v."Who" = s."Who"')) == [{"n": 3}]
+    assert "MvSums" in [row["name"] for row in rows(api, api.run("SHOW TABLES"))]
+    taken = api.run("CREATE TABLE MvSums AS SELECT 1 AS x")
+    assert taken["state"] == "FAILED" and taken["errors"][0]["code"] == "42P07", taken
+    for text in ("DROP TABLE MvSums", "INSERT INTO MvSums SELECT 'c', 1, 1"):
+        refused = api.run(text)
+        assert refused["state"] == "FAILED", refused
+
+
+def test_tables_and_databases_are_defined_without_a_query(server):
+    api = Api(server.url, **{"x-gw-ims-org-id": str(uuid.uuid4())})
+
+    def failed(text, code):
+        done = api.run(text)
+        assert done["state"] == "FAILED" and done["errors"][0]["code"] == code, done
+
+    for text in ("CREATE DATABASE IF NOT EXISTS defined", "CREATE SCHEMA IF NOT EXISTS defined",
+                 "CREATE TABLE defined.t (id BIGINT, word VARCHAR(20), at TIMESTAMP, price DECIMAL(10, 2))",
+                 "CREATE TABLE IF NOT EXISTS defined.t (x INT)", "ALTER TABLE defined.t ADD COLUMN flag BOOLEAN, ADD COLUMN IF NOT EXISTS id INT",
+                 "INSERT INTO defined.t (id, word, flag) SELECT 1, 'a', true"):
+        done = api.run(text)
+        assert done["state"] == "SUCCESS", done
+    assert rows(api, api.run("SELECT id, word, at, flag FROM defined.t")) == [{"id": 1, "word": "a", "at": None, "flag": True}]
+    failed("CREATE DATABASE defined", "42P04")
+    failed("CREATE TABLE defined.t (x INT)", "42P07")
+    failed("ALTER TABLE defined.t ADD COLUMN word INT", "42701")
+    failed("ALTER TABLE defined.nosuch ADD COLUMN word INT", "42P01")
+    failed("DROP SCHEMA defined", "2BP01")
+    failed("DROP DATABASE nosuch", "3D000")
+    failed("DROP DATABASE NetDefaultDB", "42501")
+    assert api.run("DROP DATABASE IF EXISTS nosuch")["state"] == "SUCCESS"
+    assert api.run("DROP SCHEMA defined CASCADE")["state"] == "SUCCESS"
+    failed("SELECT * FROM defined.t", "42P01")
+
+
+def test_columns_that_are_called_alike_are_kept_and_stored(server):
+    api = Api(server.url, **{"x-gw-ims-org-id": str(uuid.uuid4())})
+    assert rows(api, api.run("SELECT upper('a'), upper('a'), 3 / 2 AS half, 7 div 2 AS whole"))[0] == {
+        "upper('a')": "A", "upper('a')1": "A", "half": 1.5, "whole": 3}
+    assert api.run("CREATE TABLE alike AS SELECT 1 AS x, 2 AS x")["state"] == "SUCCESS"
+    assert rows(api, api.run("SELECT x, x1 FROM alike")) == [{"x": 1, "x1": 2}]
+    assert api.run("DROP TABLE alike")["state"] == "SUCCESS"

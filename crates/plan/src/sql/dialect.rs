@@ -206,6 +206,11 @@ fn respelled(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         {
             tokens[at].token = Token::make_keyword("EXCEPT");
         }
+        // a div b
+        if at > 0 && is(tokens.get(at), "DIV") && ends_value(&tokens[at - 1].token) && begins_value(tokens.get(at + 1))
+        {
+            tokens[at].token = Token::DuckIntDiv;
+        }
         // t TABLESAMPLE (...) AS x: the parser wants the name first.
         if is(tokens.get(at), "TABLESAMPLE")
             && let Some(close) = (at..tokens.len()).find(|place| tokens[*place].token == Token::RParen)
@@ -225,6 +230,37 @@ fn respelled(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         at += 1;
     }
     tokens
+}
+
+/// Whether a value may end with a token.
+fn ends_value(token: &Token) -> bool {
+    match token {
+        Token::Number(..) | Token::SingleQuotedString(_) | Token::RParen | Token::RBracket | Token::Placeholder(_) => {
+            true
+        }
+        Token::Word(word) => {
+            word.quote_style.is_some() || word.keyword == Keyword::NoKeyword || word.keyword == Keyword::NULL
+        }
+        _ => false,
+    }
+}
+
+/// Whether a value may begin with a token.
+fn begins_value(token: Option<&TokenWithSpan>) -> bool {
+    match token.map(|token| &token.token) {
+        Some(
+            Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::LParen
+            | Token::Minus
+            | Token::Plus
+            | Token::Placeholder(_),
+        ) => true,
+        Some(Token::Word(word)) => {
+            word.quote_style.is_some() || matches!(word.keyword, Keyword::NoKeyword | Keyword::CAST | Keyword::NULL)
+        }
+        _ => false,
+    }
 }
 
 fn parsed(tokens: Vec<TokenWithSpan>, text: &str) -> Result<Ast, SqlFault> {

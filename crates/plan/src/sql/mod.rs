@@ -5,8 +5,10 @@
 //! everything that needs the catalog comes from `plan_rows`. Codes are SQLSTATEs.
 //! Source: query-service-api sections 5, 7, 19, 21.
 
+mod define;
 mod dialect;
 mod names;
+mod repeated;
 mod session;
 mod spark;
 mod tables;
@@ -31,6 +33,7 @@ use datafusion::sql::sqlparser::ast::{self, ObjectName, Statement as Ast, TableO
 use datafusion::sql::sqlparser::parser::ParserError;
 use tidewater_kql::{Column, KqlType, TableSchema};
 
+pub use define::Definition;
 pub use dialect::{Variables, literal, with_variables};
 pub use session::{SessionStatement, literal_values};
 pub use spark::{REFUSED as REFUSED_FUNCTIONS, register};
@@ -180,6 +183,8 @@ pub enum Statement {
     },
     /// Something about the session.
     Session(SessionStatement),
+    /// A table or database that is made, changed or removed without a query.
+    Define(Definition),
 }
 
 impl Statement {
@@ -308,6 +313,9 @@ fn classify(statement: Ast) -> Result<Statement, SqlFault> {
         Ok(session) => return Ok(Statement::Session(session)),
         Err(statement) => statement,
     };
+    if let Some(definition) = define::definition(&statement)? {
+        return Ok(Statement::Define(definition));
+    }
     Ok(match statement {
         Ast::Query(_) => match dialect::into_table(statement)? {
             (query, None) => Statement::Rows(Box::new(query)),
@@ -417,6 +425,7 @@ pub async fn plan_rows(statement: &Ast, scope: &SqlScope, session: &SessionConte
     let mut statement = statement.clone();
     views::expand(&mut statement, scope)?;
     spark::rewrite(&mut statement, scope)?;
+    repeated::name_repeated(&mut statement);
     let base = session.state();
     let engine_statement = EngineStatement::Statement(Box::new(statement.clone()));
     let references = base.resolve_table_references(&engine_statement).map_err(|error| fault_of(&error))?;
@@ -586,7 +595,10 @@ mod tests {
         assert_eq!(code("SELEC 1"), SYNTAX);
         assert_eq!(code(""), SYNTAX);
         assert_eq!(code("SELECT 1; SELECT 2"), NOT_SUPPORTED);
-        assert_eq!(code("CREATE TABLE t (a int)"), NOT_SUPPORTED);
+        assert_eq!(code("CREATE TABLE t (a int PRIMARY KEY)"), NOT_SUPPORTED);
+        assert_eq!(code("CREATE TEMP TABLE t AS SELECT 1 AS x"), NOT_SUPPORTED);
+        assert_eq!(code("ALTER TABLE t DROP COLUMN a"), NOT_SUPPORTED);
+        assert_eq!(code("CREATE TABLE t (a int, A text)"), "42701");
         assert_eq!(code("SELECT * FROM t SNAPSHOT AS OF 5"), NOT_SUPPORTED);
         assert_eq!(code("SELECT * FROM t SNAPSHOT"), NOT_SUPPORTED);
         assert_eq!(code("UPDATE t SET a = 1"), NOT_SUPPORTED);

@@ -809,10 +809,10 @@ fn cancelled() -> SqlFault {
 
 /// A job's error as the fault that it was.
 fn fault_again(error: &JobError) -> SqlFault {
-    const CODES: [&str; 26] = [
+    const CODES: [&str; 28] = [
         "42601", "42P01", "42P07", "42703", "42702", "42701", "42804", "22012", "0A000", "53200", "53400", "57014",
         "58000", "42501", "3D000", "42000", "22003", "22P02", "22000", "42883", "42P16", "26000", "42P05", "22023",
-        "42704", "42P12",
+        "42704", "42P12", "42P04", "2BP01",
     ];
     let code = CODES.into_iter().find(|code| *code == error.code).unwrap_or(sql::SYSTEM);
     SqlFault::new(code, error.message.clone())
@@ -826,6 +826,7 @@ fn word_of(statement: &Statement) -> &'static str {
         Statement::CreateTableAs { .. } => "SELECT",
         Statement::InsertInto { .. } => "INSERT 0",
         Statement::DropTable { .. } => "DROP TABLE",
+        Statement::Define(definition) => definition.words(),
         Statement::CreateView { .. } => "CREATE VIEW",
         Statement::DropView { .. } => "DROP VIEW",
         Statement::Block { .. } => "DO",

@@ -185,6 +185,7 @@ pub(super) fn kept_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<Reco
 pub(super) fn shown_tables(scope: &SqlScope) -> Result<RecordBatch, SqlFault> {
     let names = |database: &String| {
         let mut names = scope.view.table_names(database);
+        names.extend(scope.view.materialized_view_names(database));
         names.extend(scope.views.names(database));
         names.into_iter().map(|table| (database.clone(), table)).collect::<Vec<_>>()
     };

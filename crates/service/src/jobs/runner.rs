@@ -1,6 +1,7 @@
 //! Carries a job out: waits for its turn, runs the statement, stores the end.
 
 mod block;
+mod define;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -371,6 +372,9 @@ impl Run {
             }
             (Statement::DropView { view, if_exists }, _) => {
                 views::remove(service, scope, seen, view, *if_exists).await.map(|()| Done::default())
+            }
+            (Statement::Define(definition), _) => {
+                define::carry_out(service, &self.context(BATCH_TIME), scope, seen, definition).await
             }
             (Statement::Session(_), _) => Ok(Done::default()),
             // The script has seen to it.

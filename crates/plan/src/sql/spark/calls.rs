@@ -29,6 +29,7 @@ const RENAMED: &[(&str, &str)] = &[
     ("element_at", "value_at"),
     ("every", "bool_and"),
     ("filter", "array_filter"),
+    ("grouping_id", "grouping"),
     ("first", "first_value"),
     ("last", "last_value"),
     ("lcase", "lower"),
@@ -90,6 +91,7 @@ const TEMPLATES: &[(&str, usize, &str)] = &[
     ("positive", 1, "(+ $1)"),
     ("sequence", 2, "generate_series($1, $2, CASE WHEN $1 > $2 THEN -1 ELSE 1 END)"),
     ("sequence", 3, "generate_series($1, $2, $3)"),
+    ("randn", 0, "(sqrt(-2 * ln(1 - random())) * cos(6.283185307179586 * random()))"),
     ("shiftleft", 2, "shiftleft($1, CAST($2 AS INT))"),
     ("shiftright", 2, "shiftright($1, CAST($2 AS INT))"),
     ("shiftrightunsigned", 2, "shiftrightunsigned($1, CAST($2 AS INT))"),
@@ -224,6 +226,9 @@ impl Calls<'_> {
                     None => return Err(SqlFault::new(SYNTAX, "sort_array: the order must be true or false")),
                 };
                 return self.filled(order, std::slice::from_ref(array)).map(Some);
+            }
+            ("hash" | "xxhash64", _) => {
+                let _ = VisitMut::visit(&mut function.args, &mut SmallLiterals);
             }
             ("decode", [value, pairs @ ..]) if pairs.len() > 1 => return self.decode(value, pairs).map(Some),
             ("map", pairs) if pairs.len() != 2 || !pairs.iter().all(|one| matches!(one, Expr::Array(_))) => {
@@ -419,6 +424,24 @@ impl VisitorMut for Fill<'_> {
                 Expr::BinaryOp { .. } | Expr::UnaryOp { .. } => Expr::Nested(Box::new(argument.clone())),
                 argument => argument.clone(),
             };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whole numbers of a statement have four bytes in Spark, which their hashes show.
+struct SmallLiterals;
+
+impl VisitorMut for SmallLiterals {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Value(value) = expr
+            && let Value::Number(text, _) = &value.value
+            && text.parse::<i32>().is_ok()
+            && let Ok(small) = parsed(&format!("CAST({text} AS INT)"))
+        {
+            *expr = small;
         }
         ControlFlow::Continue(())
     }

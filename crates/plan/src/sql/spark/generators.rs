@@ -42,7 +42,7 @@ impl VisitorMut for Generators {
 
 /// A generator's columns: their usual names, and what they are.
 struct Generator {
-    columns: Vec<(&'static str, Expr)>,
+    columns: Vec<(String, Expr)>,
 }
 
 /// The generator that an expression is; `outer` keeps rows that have no elements.
@@ -54,19 +54,61 @@ fn generator(expr: &Expr, outer: bool) -> Result<Option<Generator>, SqlFault> {
         "explode_outer" => (true, false),
         "posexplode" => (outer, true),
         "posexplode_outer" => (true, true),
+        "stack" | "json_tuple" => (outer, false),
         _ => return Ok(None),
     };
     let given = arguments(function).unwrap_or_default();
+    match name.as_str() {
+        "stack" => return stack(&given, outer).map(Some),
+        "json_tuple" => return json_tuple(&given).map(Some),
+        _ => {}
+    }
     let [array] = given.as_slice() else {
         return Err(SqlFault::new(SYNTAX, format!("{name}: found {} arguments, expected an array", given.len())));
     };
     let array = if is_outer { format!("outer_array({array})") } else { array.to_string() };
     let mut columns = Vec::new();
     if with_places {
-        columns.push(("pos", parsed(&format!("unnest(range(0, CAST(cardinality({array}) AS BIGINT)))"))?));
+        columns.push(("pos".to_string(), parsed(&format!("unnest(range(0, CAST(cardinality({array}) AS BIGINT)))"))?));
     }
-    columns.push(("col", parsed(&format!("unnest({array})"))?));
+    columns.push(("col".to_string(), parsed(&format!("unnest({array})"))?));
     Ok(Some(Generator { columns }))
+}
+
+/// `stack(n, a, b, ...)`: the values as `n` rows; places without one are null.
+fn stack(given: &[Expr], outer: bool) -> Result<Generator, SqlFault> {
+    let wrong = |what: &str| SqlFault::new(SYNTAX, format!("stack: {what}"));
+    let [count, values @ ..] = given else { return Err(wrong("expected a number of rows and values")) };
+    let rows = number(count).filter(|rows| *rows >= 1.0 && *rows <= 10_000.0 && rows.fract() == 0.0);
+    let Some(rows) = rows.map(|rows| rows as usize) else {
+        return Err(wrong("expected a whole number of rows from 1 to 10000 first"));
+    };
+    if values.is_empty() || outer {
+        return Err(wrong("expected values, and no OUTER"));
+    }
+    let width = values.len().div_ceil(rows);
+    let mut columns = Vec::with_capacity(width);
+    for at in 0..width {
+        let cell = |row: usize| values.get(row * width + at).map_or("NULL".to_string(), ToString::to_string);
+        let cells: Vec<String> = (0..rows).map(cell).collect();
+        columns.push((format!("col{at}"), parsed(&format!("unnest(make_array({}))", cells.join(", ")))?));
+    }
+    Ok(Generator { columns })
+}
+
+/// `json_tuple(json, names...)`: members of an object, each a column of texts.
+fn json_tuple(given: &[Expr]) -> Result<Generator, SqlFault> {
+    let [json, names @ ..] = given else {
+        return Err(SqlFault::new(SYNTAX, "json_tuple: expected a text of JSON and names"));
+    };
+    if names.is_empty() {
+        return Err(SqlFault::new(SYNTAX, "json_tuple: expected names of members"));
+    }
+    let mut columns = Vec::with_capacity(names.len());
+    for (at, name) in names.iter().enumerate() {
+        columns.push((format!("c{at}"), parsed(&format!("json_member({json}, {name})"))?));
+    }
+    Ok(Generator { columns })
 }
 
 fn projection(select: &mut Select) -> Result<(), SqlFault> {
@@ -87,11 +129,11 @@ fn projection(select: &mut Select) -> Result<(), SqlFault> {
                 is_changed = true;
                 if alias.is_some() && generator.columns.len() > 1 {
                     return Err(SqlFault::not_served(
-                        "posexplode with one name (LATERAL VIEW gives its columns names)",
+                        "one name for a function that gives several columns (LATERAL VIEW gives its columns names)",
                     ));
                 }
                 for (name, expr) in generator.columns {
-                    let alias = alias.cloned().unwrap_or_else(|| Ident::new(name));
+                    let alias = alias.cloned().unwrap_or_else(|| Ident::new(name.as_str()));
                     items.push(SelectItem::ExprWithAlias { expr, alias });
                 }
             }
@@ -150,7 +192,7 @@ fn lateral_views(select: &mut Select) -> Result<(), SqlFault> {
         }
         let mut items = Vec::new();
         for (at, (name, expr)) in generator.columns.iter().enumerate() {
-            let name = lateral_col_alias.get(at).cloned().unwrap_or_else(|| Ident::new(*name));
+            let name = lateral_col_alias.get(at).cloned().unwrap_or_else(|| Ident::new(name.as_str()));
             items.push(format!("{expr} AS {name}"));
         }
         let inner = query(&format!("SELECT *, {} FROM {}", items.join(", "), from.relation))?;

@@ -20,6 +20,7 @@ const MAX_DEPTH: usize = 32;
 
 pub(super) const ROWS: &[Row] = &[
     Row { name: "get_json_object", arity: (2, 2), returns: text, kernel: get_json_object },
+    Row { name: "json_member", arity: (2, 2), returns: text, kernel: json_member },
     Row { name: "from_json", arity: (2, 2), returns: schema_type, kernel: from_json },
     Row { name: "to_json", arity: (1, 1), returns: text, kernel: to_json },
 ];
@@ -60,6 +61,26 @@ fn steps(path: &str) -> Result<Option<Vec<Step>>> {
         }
     }
     Ok(Some(steps))
+}
+
+/// A member of an object by its name, a text without its quotes.
+fn json_member(values: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    let (texts, names) = (as_texts(&values[0])?, as_texts(&values[1])?);
+    let mut found = StringBuilder::new();
+    for row in 0..texts.len() {
+        let value = match (at(&texts, row), at(&names, row)) {
+            (Some(text), Some(name)) => {
+                serde_json::from_str::<Value>(text).ok().and_then(|value| value.get(name).cloned())
+            }
+            _ => None,
+        };
+        match value {
+            None | Some(Value::Null) => found.append_null(),
+            Some(Value::String(text)) => found.append_value(text),
+            Some(other) => found.append_value(other.to_string()),
+        }
+    }
+    Ok(Arc::new(found.finish()))
 }
 
 fn get_json_object(values: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {

@@ -5,8 +5,11 @@
 //! Source: query-service-api section 21; the page on Spark SQL functions in Query Service; Spark's own function reference.
 
 mod calls;
+mod division;
 mod generators;
+mod hash;
 mod json;
+mod moments;
 mod pattern;
 mod text;
 mod time;
@@ -24,19 +27,12 @@ use super::{SqlFault, SqlScope};
 /// Functions of the dialect that are refused, with what they would need.
 pub const REFUSED: &[(&str, &str)] = &[
     ("from_xml", "XML is not read"),
-    ("grouping_id", "grouping() tells of one column"),
-    ("hash", "its bits are not those of another engine; xxhash64, crc32, md5 and sha2 are served"),
     ("history_meta", "a table's past states are not kept"),
     ("inline", "explode() gives the structs, whose fields can be read"),
     ("inline_outer", "explode_outer() gives the structs, whose fields can be read"),
-    ("json_tuple", "get_json_object() gives one value each"),
-    ("kurtosis", "higher moments are not kept"),
     ("map_concat", "maps are not joined"),
-    ("randn", "rand() is served"),
     ("schema_of_json", "from_json() takes the schema as a text"),
     ("sentences", "texts are not split by a language's rules"),
-    ("skewness", "higher moments are not kept"),
-    ("stack", "VALUES and UNION ALL give rows"),
     ("window", "date_trunc() and date_bin() give windows of time"),
     ("xpath", "XML is not read"),
     ("xpath_boolean", "XML is not read"),
@@ -71,12 +67,14 @@ pub fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     // The engine's avg() takes decimals too.
     let given = datafusion_spark::all_default_aggregate_functions().into_iter();
     aggregates.extend(given.filter(|function| function.name() != "avg"));
+    aggregates.extend(moments::functions());
+    builder.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(division::Division));
     builder.window_functions().get_or_insert_with(Vec::new).extend(windows::functions());
     builder
 }
 
 fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let own = [time::ROWS, text::ROWS, json::ROWS].concat();
+    let own = [time::ROWS, text::ROWS, json::ROWS, hash::ROWS].concat();
     let own: Vec<_> = own.into_iter().map(|row| udf::function(row, Volatility::Immutable)).collect();
     let given = datafusion_spark::all_default_scalar_functions().into_iter();
     // One of two functions with the same name would stay in the session under its other names, and come back by chance.
