@@ -124,8 +124,8 @@ def test_tables_and_databases_are_defined_without_a_query(server):
 
 def test_columns_that_are_called_alike_are_kept_and_stored(server):
     api = Api(server.url, **{"x-gw-ims-org-id": str(uuid.uuid4())})
-    assert rows(api, api.run("SELECT upper('a'), upper('a'), 3 / 2 AS half, 7 div 2 AS whole"))[0] == {
-        "upper('a')": "A", "upper('a')1": "A", "half": 1.5, "whole": 3}
+    [found] = rows(api, api.run("SELECT upper('a'), upper('a'), 3 / 2 AS half, 7 div 2 AS whole"))
+    assert list(found.values()) == ["A", "A", 1.5, 3] and list(found)[2:] == ["half", "whole"], found
     assert api.run("CREATE TABLE alike AS SELECT 1 AS x, 2 AS x")["state"] == "SUCCESS"
     assert rows(api, api.run("SELECT x, x1 FROM alike")) == [{"x": 1, "x1": 2}]
     assert api.run("DROP TABLE alike")["state"] == "SUCCESS"
