@@ -121,14 +121,8 @@ impl Service {
         let stores = Stores::new(&options.storage_endpoints, &options.managed_identities)?;
         let room = Room { least_bytes: options.min_free_disk_bytes };
         let roots = crate::roots::open(&options.database_roots, &stores)?;
-<<<<<<< HEAD
-        let store = Store::open(directory, StoreOptions { roots, room, ..StoreOptions::default() })?;
-=======
-        let store = Store::open(
-            directory,
-            StoreOptions { roots, asked_texts: tidewater_functions::operator::asked_texts, ..StoreOptions::default() },
-        )?;
->>>>>>> 12dbaac (Find rare terms and ids by reading only the rows that can have them)
+        let asked_texts = tidewater_functions::operator::asked_texts;
+        let store = Store::open(directory, StoreOptions { roots, room, asked_texts, ..StoreOptions::default() })?;
         Service::new(store, options)
     }
 

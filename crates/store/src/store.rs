@@ -46,14 +46,11 @@ pub struct StoreOptions {
     pub delta_delay_ms: u64,
     /// Places beside the data directory that databases may have their files below.
     pub roots: Roots,
-<<<<<<< HEAD
     /// How much of a disk stays free.
     pub room: Room,
-=======
     /// The texts that a function looks for in its first argument as whole terms, and whether it wants all of them: how
     /// scans ask the language's functions over lists which rows they can do without.
     pub asked_texts: AskedTexts,
->>>>>>> 12dbaac (Find rare terms and ids by reading only the rows that can have them)
     /// The time, in ticks.
     pub clock: Clock,
     /// Where tests make things fail.
@@ -67,11 +64,8 @@ impl Default for StoreOptions {
             delta_mirror: true,
             delta_delay_ms: 100,
             roots: Roots::default(),
-<<<<<<< HEAD
             room: Room::default(),
-=======
             asked_texts: |_| None,
->>>>>>> 12dbaac (Find rare terms and ids by reading only the rows that can have them)
             clock: Clock::system(),
             faults: Faults::default(),
         }

@@ -276,15 +276,11 @@ impl ExtentWriter {
             None if !self.order.is_empty() => vec![sort::by_columns(&batches, &self.order)?],
             None => batches,
         };
-<<<<<<< HEAD
         // The row group itself is small beside what is to stay free.
         if self.room.least_bytes > 0 {
             self.room.check(open.path())?;
         }
-        open.write_row_group(&self.target.shape, &sorted, self.options.threads)?;
-=======
         open.write_row_group(&self.target.shape, &sorted, &self.options)?;
->>>>>>> 12dbaac (Find rare terms and ids by reading only the rows that can have them)
         let is_full =
             open.rows >= self.options.extent_rows || open.writer.bytes_written() as u64 >= self.options.extent_bytes;
         self.open = Some(open);

@@ -199,6 +199,7 @@ fn meaning(tokens: &[Token]) -> Vec<&Token> {
 
 #[test]
 fn no_value_adds_takes_or_changes_a_token_other_than_its_own() {
+    #[allow(clippy::disallowed_methods, reason = "the environment steers tests")]
     let rounds = std::env::var("PARAMETER_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
     let mut random = Random(0x5EED_0006);
     let (mut taken, mut refused) = (0, 0);
