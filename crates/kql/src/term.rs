@@ -5,7 +5,8 @@
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 
-/// The folded form of a character: its lower-case form where that is one character.
+/// The folded form of a character: its lower-case form where that is one character, and as much part of terms. (Tables of
+/// Unicode differ in age: a capital may be known to one only.)
 #[inline]
 pub fn fold(character: char) -> char {
     if character.is_ascii() {
@@ -13,7 +14,7 @@ pub fn fold(character: char) -> char {
     }
     let mut lower = character.to_lowercase();
     match (lower.next(), lower.next()) {
-        (Some(one), None) => one,
+        (Some(one), None) if one == character || is_term_character(one) == is_term_character(character) => one,
         _ => character,
     }
 }

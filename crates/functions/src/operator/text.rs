@@ -536,7 +536,7 @@ mod tests {
                 }
             }
         }
-        assert!(hits > 10_000);
+        assert!(hits > 1_000, "{hits}");
     }
 
     #[test]

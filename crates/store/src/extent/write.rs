@@ -433,7 +433,7 @@ impl OpenFile {
             .and_then(ArrowWriter::into_serialized_writer)
             .map_err(|error| failure.explain(&path, error))?;
         let collectors = target.shape.columns.iter().map(|column| Collector::new(column.ty)).collect();
-        let terms = Directory { rule: terms::rule().to_string(), rows: options.page_rows, groups: Vec::new() };
+        let terms = Directory { rows: options.page_rows, ..Directory::default() };
         Ok(Self {
             id,
             writer,
@@ -529,6 +529,7 @@ impl OpenFile {
         if self.terms.groups.iter().all(|group| group.columns.is_empty()) {
             return Ok(());
         }
+        self.terms.rule = terms::rule().to_string();
         let bytes = serde_json::to_vec(&self.terms).map_err(|error| Error::Invalid(error.to_string()))?;
         let offset = self.writer.bytes_written();
         let written = self.writer.write_all(&bytes);
