@@ -30,7 +30,7 @@ def away(request, tmp_path, s3):  # noqa: F811
 
 def test_rows_are_in_the_store_and_read_from_there_in_every_form(away, s3):  # noqa: F811
     api = Api(away.url, **{"x-gw-ims-org-id": str(uuid.uuid4())})
-    done = api.run("SELECT value AS n, concat('row ', value) AS s FROM generate_series(1, 100000)")
+    done = api.run("SELECT value AS n, concat('row ', value) AS s FROM generate_series(1, 100000) ORDER BY n")
     assert (done["state"], done["rowCount"]) == ("SUCCESS", 100000)
     name, = [key for key in keys(s3) if done["id"] in key]
     assert name.startswith("rows/") and name.endswith(".parquet")

@@ -118,7 +118,7 @@ def test_errors_tell_nothing_of_hidden_rows(server):
     assert kusto(server, "ann", "Sales | where strrep('x', Amount * 1000000) != '' | count") == [[1]]
     assert "strrep()" in kusto(server, "tmp", "Sales | where strrep('x', Amount * 1000000) != '' | count", status=400)
     sql = Sql(server, "ann", str(uuid.uuid4()))
-    assert sql.rows("SELECT 10 / (Amount - 30) AS x FROM Sales") == [{"x": 0}]
+    assert sql.rows("SELECT 10 div (Amount - 30) AS x FROM Sales") == [{"x": 0}]
     assert sql.rows("SELECT CAST(Who AS VARCHAR) AS w FROM Sales WHERE 100 / (Amount - 2) < 0") == [{"w": "aaduser=ann"}]
 
 

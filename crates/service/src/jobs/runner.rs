@@ -263,9 +263,9 @@ impl Run {
             () = tokio::time::sleep_until(context.deadline.into()) => Err(Stopped::TimedOut(time)),
         };
         let outcome = match stopped {
-            Ok(Err(fault)) if fault.code == sql::CANCELLED && self.live.cancel.is_cancelled() => {
-                Err(Stopped::Cancelled)
-            }
+            // Whatever the work says that it met: it ends by itself once it is cancelled or late.
+            Ok(Err(_)) if self.live.cancel.is_cancelled() => Err(Stopped::Cancelled),
+            Ok(Err(_)) if Instant::now() >= context.deadline => Err(Stopped::TimedOut(time)),
             Ok(outcome) => outcome.map_err(Stopped::from),
             // What is being committed cannot be taken back: the record must not say that nothing happened.
             Err(_) if self.commits.load(Ordering::Relaxed) => work.await.map_err(Stopped::from),
